@@ -1,0 +1,1 @@
+"""pytest-triton: performance tests for models on NVIDIA Triton Inference Server."""

@@ -1,0 +1,84 @@
+"""The Engine protocol: how a load is sent and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from pytest_triton.case import Load
+from pytest_triton.observation import Trace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One inference request before it is encoded. Arrays carry the batch dimension if the model batches.
+
+    ``datatypes`` names Triton's data type of each input (``FP32``, ``BYTES``, ...). ``outputs`` empty
+    asks for all of them.
+    """
+
+    model: str
+    inputs: Mapping[str, NDArray[np.generic]]
+    datatypes: Mapping[str, str]
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an engine is to send, and where.
+
+    ``address`` is ``host:port`` of the server's endpoint for the load's protocol. ``requests`` are sent in
+    rotation. A request without an answer after ``timeout`` seconds is a failure.
+    """
+
+    address: str
+    load: Load
+    requests: tuple[Request, ...]
+    timeout: float = 60.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LoadSession(Protocol):
+    """A running load. Leaving its ``with`` block ends the load and everything that served it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def start(self) -> None:
+        """Begin to send. The connections are open already."""
+
+    def collect(self, *, seconds: float, requests: int = 0, limit: float | None = None) -> Trace:
+        """Let the load go on until ``seconds`` have passed and ``requests`` more have completed.
+
+        Give up waiting for ``requests`` after ``limit`` seconds (never less than ``seconds``). Return
+        every request completed since the last call. The load keeps running when this returns.
+        """
+
+    def stop(self) -> Trace:
+        """Stop sending, wait for what is in flight, and return what completed since the last call."""
+
+
+class Engine(Protocol):
+    """A load generator."""
+
+    @property
+    def name(self) -> str:
+        """The name the user chooses it by."""
+
+    def refusal(self, load: Load) -> str | None:
+        """Say why this engine cannot send ``load``, or None if it can."""
+
+    def open(self, plan: Plan) -> LoadSession:
+        """Encode the requests and open the connections, before any clock starts.
+
+        Raises ``EngineError`` when the load cannot be sent or the server cannot be reached.
+        """

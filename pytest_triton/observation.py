@@ -1,0 +1,80 @@
+"""What is observed while a load runs, before anything is computed from it.
+
+Three witnesses: the engine's trace, the server's own statistics, and the resources it used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Times = NDArray[np.int64]
+    Codes = NDArray[np.int16]
+
+OK = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What an engine recorded of the requests that completed between two moments.
+
+    All times are nanoseconds of ``time.monotonic_ns``. The arrays have one entry per request, in the
+    order of completion. ``status`` is 0 for success, an HTTP status code from 100, or a negative
+    code for what happened on the wire; ``reasons`` says in words what each code other than 0 meant.
+    ``cpu_seconds`` is the CPU time the load generating thread used between the two moments.
+    """
+
+    scheduled: Times
+    sent: Times
+    first_response: Times
+    done: Times
+    status: Codes
+    started_ns: int
+    ended_ns: int
+    cpu_seconds: float
+    concurrency: int
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+    @property
+    def seconds(self) -> float:
+        """The time between the two moments."""
+        return (self.ended_ns - self.started_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """Triton's cumulative statistics of one model, all versions added up. Times in ns."""
+
+    inference_count: int = 0
+    execution_count: int = 0
+    success_count: int = 0
+    success_ns: int = 0
+    fail_count: int = 0
+    queue_ns: int = 0
+    compute_input_ns: int = 0
+    compute_infer_ns: int = 0
+    compute_output_ns: int = 0
+    cache_hit_count: int = 0
+
+    def since(self, earlier: ServerStatistics) -> ServerStatistics:
+        """Return what happened after ``earlier`` was taken."""
+        return ServerStatistics(*(getattr(self, name) - getattr(earlier, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUsage:
+    """What the server's processes use at one moment. None where it cannot be known."""
+
+    rss: int | None = None
+    cpu_seconds: float | None = None
+    gpu_memory: int | None = None
+    gpu_utilization: float | None = None
+    at_ns: int = 0
