@@ -1,0 +1,53 @@
+"""Are the outputs right? Fast but wrong is disqualified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Outputs = Mapping[str, NDArray[Any]]
+
+# Relative and absolute tolerance by NumPy item size of a floating type: another number of threads or another batch adds
+# in another order, which moves the last bits; a wrong kernel moves far more.
+_TOLERANCE = {2: (2e-2, 1e-3), 4: (1e-3, 1e-5), 8: (1e-6, 1e-9)}
+
+
+def find_empty(outputs: Outputs) -> str | None:
+    """Say which output carries no element, or None. A broken server may answer 200 with empty tensors."""
+    if not outputs:
+        return "the answer carries no output at all"
+    for name, array in outputs.items():
+        if array.size == 0:
+            return f"output {name!r} is empty (shape {list(array.shape)})"
+    return None
+
+
+def find_difference(outputs: Outputs, reference: Outputs) -> str | None:
+    """Say where ``outputs`` differ from ``reference`` by more than the tolerance of their type, or None.
+
+    The sentence names the output, the largest difference and its index.
+    """
+    import numpy as np
+
+    for name, expected in reference.items():
+        if name not in outputs:
+            return f"output {name!r} is missing"
+        got = outputs[name]
+        if got.shape != expected.shape:
+            return f"output {name!r} has shape {list(got.shape)}, expected {list(expected.shape)}"
+        if got.dtype.kind == "f":
+            relative, absolute = _TOLERANCE[got.dtype.itemsize]
+            if np.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True):
+                continue
+            gap = np.nan_to_num(np.abs(got.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)
+        elif np.array_equal(got, expected):
+            continue
+        else:
+            gap = (got != expected).astype(np.float64)
+        where = np.unravel_index(int(np.argmax(gap)), gap.shape)
+        index = [int(i) for i in where]
+        return f"output {name!r} differs most at {index}: {got[where]!r}, expected {expected[where]!r}"
+    return None

@@ -1,0 +1,137 @@
+"""A candidate's way onto a warm server: load, read back, check its outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_triton.case import Candidate, Inputs
+from pytest_triton.correctness import find_difference, find_empty
+from pytest_triton.errors import MeasurementError
+from pytest_triton.load.base import Request
+from pytest_triton.load.inputs import make_request
+from pytest_triton.repository.difference import same
+from pytest_triton.repository.patch import apply, problem
+from pytest_triton.server.base import Server
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+class WrongOutputs(MeasurementError):
+    """A configuration answers with other outputs than the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A candidate as the server has it now.
+
+    ``name`` is what it is called there (an alias, perhaps). ``load_time`` in seconds; 0 when it was there already.
+    """
+
+    candidate: Candidate
+    name: str
+    configuration: ModelConfig
+    load_time: float
+
+
+@dataclass(slots=True)
+class Deployer:
+    """Puts candidates onto one running server and remembers what is there."""
+
+    server: Server
+    _defaults: dict[str, ModelConfig] = field(default_factory=dict)
+    _there: dict[str, tuple[ModelConfig, Deployment]] = field(default_factory=dict)
+
+    def default(self, model: str) -> ModelConfig:
+        """Return the model's own configuration, completed by Triton; loads the model the first time."""
+        if model not in self._defaults:
+            self.deploy(Candidate(model))
+        return self._defaults[model]
+
+    def deploy(self, candidate: Candidate, *, name: str = "") -> Deployment:
+        """Make the server serve ``candidate`` under ``name`` (its own by default) and read the result back.
+
+        Raises ``ModelLoadError`` with Triton's reason when it refuses, ``MeasurementError`` when it serves
+        something else than what was asked for.
+        """
+        model, name = candidate.model, name or candidate.model
+        if not candidate.patch and name == model:
+            return self._deploy_default(candidate)
+        wanted = apply(self.default(model), candidate.patch)
+        wanted.name = name
+        refusal = problem(wanted)
+        if refusal:
+            from pytest_triton.errors import ModelLoadError
+
+            raise ModelLoadError(f"{model}: {refusal}", model=model, reason=refusal)
+        there = self._there.get(name)
+        if there is not None and there[0] == wanted:
+            return Deployment(candidate, name, there[1].configuration, 0.0)
+        return self._load(candidate, name, wanted)
+
+    def _deploy_default(self, candidate: Candidate) -> Deployment:
+        there = self._there.get(candidate.model)
+        if there is not None and not there[1].candidate.patch:
+            return Deployment(candidate, candidate.model, there[1].configuration, 0.0)
+        return self._load(candidate, candidate.model, None)
+
+    def _load(self, candidate: Candidate, name: str, wanted: ModelConfig | None) -> Deployment:
+        control = self.server.control
+        self._there.pop(name, None)
+        seconds = control.load(name, wanted)
+        applied = control.configuration(name)
+        if wanted is None:
+            self._defaults[name] = applied
+        else:
+            gaps = same(wanted, applied)
+            if gaps:
+                raise MeasurementError(
+                    f"{candidate.model}: the server does not serve the configuration that was asked for",
+                    model=candidate.model,
+                    details=[str(gap) for gap in gaps],
+                    hint="Triton, or the backend's auto-complete, changed it; drop the axis or the value.",
+                )
+        deployment = Deployment(candidate, name, applied, seconds)
+        self._there[name] = (applied if wanted is None else wanted, deployment)
+        return deployment
+
+    def remove(self, name: str) -> None:
+        """Unload what is served under ``name``."""
+        if self._there.pop(name, None) is not None:
+            self.server.control.unload(name)
+
+    def request(self, deployment: Deployment, inputs: Inputs, batch_size: int) -> Request:
+        """Make the request that measures ``deployment``; the same inputs for every candidate of a model."""
+        configuration = deployment.configuration
+        return make_request(
+            self.server.control.metadata(deployment.name),
+            max_batch_size=configuration.max_batch_size,
+            inputs=inputs,
+            batch_size=batch_size,
+            model=deployment.name,
+            optional={i.name for i in configuration.input if i.optional},
+        )
+
+    def verify(
+        self, deployment: Deployment, request: Request, reference: Mapping[str, NDArray[Any]] | None = None
+    ) -> tuple[dict[str, NDArray[Any]], float]:
+        """Send ``request`` once and check the answer. Return its outputs and its latency in seconds.
+
+        Raises ``RequestError`` when the model fails, ``WrongOutputs`` when an output is empty or differs
+        from ``reference``.
+        """
+        began = time.monotonic()
+        outputs = self.server.control.infer(deployment.name, request.inputs, request.datatypes)
+        latency = time.monotonic() - began
+        wrong = find_empty(outputs) or (find_difference(outputs, reference) if reference is not None else None)
+        if wrong:
+            raise WrongOutputs(
+                f"{deployment.candidate.model}: wrong outputs: {wrong}",
+                model=deployment.candidate.model,
+                hint="A configuration that answers wrongly is disqualified however fast it is.",
+            )
+        return outputs, latency

@@ -1,0 +1,188 @@
+"""The protocol of a measurement: warm up, look, decide, extend, stop. Knows nothing of pytest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_triton.case import Case
+from pytest_triton.deployment import Deployer, Deployment
+from pytest_triton.errors import EngineError
+from pytest_triton.load.base import Engine, LoadSession, Plan, Request
+from pytest_triton.measurement import Measurement, measure_trace, merge
+from pytest_triton.observation import Trace
+from pytest_triton.server.base import Server
+from pytest_triton.slo import SLO
+from pytest_triton.statistics import steady_start
+from pytest_triton.verdict import Outcome, judge, requests_for_first_look
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SLICE = 0.5
+"""Seconds between two looks at the server's health and two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure. All in seconds of load, but for the counts.
+
+    The warm-up lasts at least ``warmup`` seconds and ``warmup_requests`` per connection, at most
+    ``warmup_limit``. The measurement lasts at least ``seconds`` and ``requests`` requests; without a verdict by
+    then it is extended, at most to ``limit``.
+    """
+
+    warmup: float = 1.0
+    warmup_requests: int = 10
+    warmup_limit: float = 10.0
+    seconds: float = 2.0
+    requests: int = 60
+    limit: float = 60.0
+    looks: int = 4
+
+
+SMOKE = Effort(warmup=0.0, warmup_requests=1, warmup_limit=1.0, seconds=0.2, requests=1, limit=2.0, looks=1)
+"""Does everything work? Says nothing about speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a watcher is told while a measurement goes on."""
+
+    phase: str
+    elapsed: float
+    at_most: float
+    requests: int
+    throughput: float
+
+
+Watcher = Callable[[Progress], None]
+
+
+def measure(
+    server: Server,
+    case: Case,
+    engine: Engine,
+    *,
+    effort: Effort | None = None,
+    deployer: Deployer | None = None,
+    deployment: Deployment | None = None,
+    reference: Mapping[str, NDArray[Any]] | None = None,
+    watch: Watcher | None = None,
+) -> Measurement:
+    """Measure ``case`` on ``server``: deploy its candidate, check its outputs, warm up, measure.
+
+    The candidate is deployed unless ``deployment`` says that it is already there. The load's concurrency must be a
+    number. A clear PASS or FAIL of the case's SLO stops at the first of ``effort.looks`` looks that shows it.
+
+    Raises ``ServerError`` when the server refuses the candidate, fails the request or dies, ``WrongOutputs``,
+    ``InputError``, ``EngineError``. A measurement that is not valid comes back with its ``problems``.
+    """
+    effort = effort or Effort()
+    deployer = deployer or Deployer(server)
+    deployment = deployment or deployer.deploy(case.candidate)
+    request = deployer.request(deployment, case.inputs, case.load.batch_size)
+    _, first_latency = deployer.verify(deployment, request, reference)
+    extras = {"load_time": deployment.load_time, "first_request_latency": first_latency} if deployment.load_time else {}
+    run = _Run(server, case, deployment.name, effort, watch)
+    with open_load(server, engine, case, request) as session:
+        session.start()
+        steady = run.warm_up(session)
+        measurement = run.look(session, extras)
+        session.stop()
+    if not steady and not measurement.problems:
+        measurement = replace(measurement, unsteady=True)
+    return measurement
+
+
+def open_load(server: Server, engine: Engine, case: Case, request: Request) -> LoadSession:
+    """Open the connections for ``case``'s load; nothing is sent yet."""
+    refusal = engine.refusal(case.load)
+    if refusal:
+        raise EngineError(f"the {engine.name} engine cannot send this load: {refusal}", model=case.candidate.model)
+    return engine.open(Plan(server.endpoints.http, case.load, (request,)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """One measurement under way."""
+
+    server: Server
+    case: Case
+    name: str
+    effort: Effort
+    watch: Watcher | None
+    began: float = field(default_factory=time.monotonic)
+    warmup_seconds: float = 0.0
+
+    @property
+    def concurrency(self) -> int:
+        concurrency = self.case.load.concurrency
+        if not isinstance(concurrency, int):
+            raise EngineError("concurrency='auto' must be resolved before a load is sent", model=self.case.candidate.model)
+        return concurrency
+
+    def collect(
+        self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, so_far: list[Trace]
+    ) -> None:
+        """Collect into ``so_far`` until it holds ``seconds`` and ``requests``, or ``limit`` seconds have passed."""
+        while True:
+            held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+            if passed >= limit or (passed >= seconds and held >= requests):
+                return
+            # A short step while only requests are missing, so that no look comes much later than it could.
+            step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
+            so_far.append(session.collect(seconds=step))
+            self.server.check()
+            if self.watch is not None:
+                held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+                rate = held * self.case.load.batch_size / passed if passed else 0.0
+                self.watch(Progress(phase, time.monotonic() - self.began, self.at_most, held, rate))
+
+    @property
+    def at_most(self) -> float:
+        return self.effort.warmup_limit + self.effort.limit
+
+    def warm_up(self, session: LoadSession) -> bool:
+        """Send the load until its latency is steady. Return False when it did not become so."""
+        effort, traces = self.effort, list[Trace]()
+        seconds, requests = effort.warmup, effort.warmup_requests * self.concurrency
+        steady = True
+        while True:
+            self.collect(session, "warming up", seconds, requests, effort.warmup_limit, traces)
+            trace = merge(traces)
+            self.warmup_seconds = trace.seconds
+            if effort.warmup > 0:
+                steady = steady_start((trace.done - trace.scheduled) / 1e9) is not None
+            if steady or trace.seconds >= effort.warmup_limit:
+                return steady
+            seconds, requests = trace.seconds * 1.5, len(trace)
+
+    def look(self, session: LoadSession, extras: Mapping[str, float]) -> Measurement:
+        """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
+        effort, slo, control = self.effort, self.case.slo, self.server.control
+        before, usage_before = control.statistics(self.name), self.server.usage()
+        traces: list[Trace] = []
+        requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)
+        for look in range(1, effort.looks + 1):
+            self.collect(session, "measuring", effort.seconds, requests, effort.limit, traces)
+            measurement = measure_trace(
+                merge(traces),
+                batch_size=self.case.load.batch_size,
+                statistics=control.statistics(self.name).since(before),
+                before=usage_before,
+                after=self.server.usage(),
+                warmup_seconds=self.warmup_seconds,
+                extras=extras,
+            )
+            measurement = replace(measurement, looks=look)
+            if _settled(measurement, slo) or measurement.seconds >= effort.limit:
+                break
+            requests *= 2
+        return measurement
+
+
+def _settled(measurement: Measurement, slo: SLO) -> bool:
+    return judge(measurement, slo).outcome is not Outcome.INCONCLUSIVE
