@@ -68,6 +68,10 @@ class ServerStatistics:
         """Return what happened after ``earlier`` was taken."""
         return ServerStatistics(*(getattr(self, name) - getattr(earlier, name) for name in self.__slots__))
 
+    def plus(self, other: ServerStatistics) -> ServerStatistics:
+        """Return both spans taken together."""
+        return ServerStatistics(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:

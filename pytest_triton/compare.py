@@ -1,0 +1,136 @@
+"""Two deployments measured in alternation on one server: how they differ, with an interval."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import reduce
+
+from pytest_triton.case import Case
+from pytest_triton.deployment import Deployer, Deployment
+from pytest_triton.load.base import Engine, Request
+from pytest_triton.measure import open_load
+from pytest_triton.measurement import Estimate, Measurement, measure_trace, merge
+from pytest_triton.metrics import Better, Metric
+from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
+from pytest_triton.server.base import Server
+from pytest_triton.statistics import ratio_interval
+
+PAIRS = 8
+"""Pairs of blocks in a comparison. At 8 the interval comes from Student's t (PROTOCOL: comparing two candidates)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One side of a comparison: a case, and how to make the server serve it now."""
+
+    case: Case
+    deploy: Callable[[], Deployment]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How ``second`` compares to ``first``.
+
+    ``gain`` is by how much ``second`` is better, as a fraction of ``first``: 0.67 is 67 % more throughput, or
+    a latency that is lower by that much.
+    """
+
+    first: Measurement
+    second: Measurement
+    gain: Estimate
+
+
+@dataclass(slots=True)
+class _Side:
+    contender: Contender
+    traces: list[Trace] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    statistics: list[ServerStatistics] = field(default_factory=list)
+    before: ResourceUsage | None = None
+    after: ResourceUsage | None = None
+    load_time: float = 0.0
+    first_latency: float = 0.0
+    request: Request | None = None
+
+
+def compare(
+    server: Server,
+    engine: Engine,
+    deployer: Deployer,
+    first: Contender,
+    second: Contender,
+    by: Metric,
+    *,
+    pairs: int = PAIRS,
+    seconds: float = 1.0,
+    seed: int = 0,
+    watch: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Measure both in ``pairs`` blocks of ``seconds`` each, in random order within a pair, on fresh connections.
+
+    The order is drawn from ``seed``. ``watch`` is told how many blocks of how many are done. (Randomized multiple
+    interleaved trials: Abedi & Brecht, ICPE 2017.)
+    """
+    order = random.Random(seed)
+    sides = [_Side(first), _Side(second)]
+    for pair in range(pairs):
+        turn = [0, 1]
+        order.shuffle(turn)
+        for done, index in enumerate(turn):
+            _run_block(server, engine, deployer, sides[index], by, seconds)
+            if watch is not None:
+                watch(2 * pair + done + 1, 2 * pairs)
+    # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.
+    ratios = [max(b, 1e-12) / max(a, 1e-12) for a, b in zip(sides[0].values, sides[1].values, strict=True)]
+    ratio = ratio_interval(ratios)
+    return Comparison(_measurement(sides[0]), _measurement(sides[1]), _gain(ratio, by))
+
+
+def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
+    case = side.contender.case
+    deployment = side.contender.deploy()
+    if side.request is None or deployment.load_time:
+        side.request = deployer.request(deployment, case.inputs, case.load.batch_size)
+        _, latency = deployer.verify(deployment, side.request)
+        if deployment.load_time:
+            side.load_time, side.first_latency = deployment.load_time, latency
+    concurrency = case.load.concurrency
+    assert isinstance(concurrency, int)
+    with open_load(server, engine, case, side.request) as session:
+        session.start()
+        session.collect(seconds=0.2, requests=2 * concurrency, limit=5.0)
+        before, usage = server.control.statistics(deployment.name), server.usage()
+        trace = session.collect(seconds=seconds, requests=10, limit=10 * seconds)
+        side.statistics.append(server.control.statistics(deployment.name).since(before))
+        side.before, side.after = usage, server.usage()
+        session.stop()
+    server.check()
+    side.traces.append(trace)
+    estimate = measure_trace(trace, batch_size=case.load.batch_size).metrics.get(by.name)
+    side.values.append(estimate.value if estimate is not None else 0.0)
+
+
+def _measurement(side: _Side) -> Measurement:
+    extras = {"load_time": side.load_time, "first_request_latency": side.first_latency} if side.load_time else {}
+    return measure_trace(
+        merge(side.traces),
+        batch_size=side.contender.case.load.batch_size,
+        statistics=reduce(ServerStatistics.plus, side.statistics),
+        before=side.before,
+        after=side.after,
+        extras=extras,
+    )
+
+
+def _gain(ratio: Estimate, by: Metric) -> Estimate:
+    def shift(value: float | None) -> float | None:
+        if value is None:
+            return None
+        return value - 1 if by.better is Better.HIGHER else 1 - value
+
+    value = shift(ratio.value)
+    assert value is not None
+    ends = shift(ratio.low), shift(ratio.high)
+    return Estimate(value, *(ends if by.better is Better.HIGHER else reversed(ends)))

@@ -1,0 +1,81 @@
+"""Which candidate wins."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_triton.case import Value
+from pytest_triton.errors import UsageError
+from pytest_triton.measurement import Estimate
+from pytest_triton.metrics import Better, Metric, metric
+
+
+class Status(enum.Enum):
+    """What became of a candidate."""
+
+    MEASURED = "measured"
+    INFEASIBLE = "infeasible"
+    UNLOADABLE = "unloadable"
+    DISQUALIFIED = "disqualified"
+    SKIPPED = "skipped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a search knows of one candidate.
+
+    ``instances`` is the total of its instance groups; ``concurrency`` the load it was measured with.
+    """
+
+    id: str
+    patch: Mapping[str, Value]
+    status: Status
+    reason: str = ""
+    concurrency: int = 0
+    batch_size: int = 1
+    instances: int = 0
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+def objective(name: str) -> Metric:
+    """Look up the metric that a search optimises. Raises ``UsageError`` with the nearest valid name."""
+    found = metric(name)
+    if found.name == "error_rate":
+        raise UsageError("error_rate is no objective", hint="bound it with triton_slo(error_rate='0%') instead")
+    return found
+
+
+def rank(results: Sequence[Result], by: Metric) -> list[Result]:
+    """Return the results that may win, best first. Equal values: fewer instances, then less memory."""
+    able = [r for r in results if r.status is Status.MEASURED and by.name in r.metrics]
+    sign = -1.0 if by.better is Better.HIGHER else 1.0
+    return sorted(able, key=lambda r: (sign * r.metrics[by.name].value, *cost(r)))
+
+
+def cost(result: Result) -> tuple[float, float]:
+    """What a configuration occupies: instances, then resident memory in bytes. Ties go to the smaller."""
+    memory = result.metrics.get("rss")
+    return result.instances, memory.value if memory is not None else 0.0
+
+
+def finalists(ranked: Sequence[Result], by: Metric, most: int = 3) -> list[Result]:
+    """Return the leader and those whose interval overlaps its own, at most ``most``."""
+    if not ranked:
+        return []
+    leader = ranked[0]
+    return [leader, *(r for r in ranked[1:] if _overlap(leader.metrics[by.name], r.metrics[by.name]))][:most]
+
+
+def _overlap(a: Estimate, b: Estimate) -> bool:
+    low_a, high_a = _interval(a)
+    low_b, high_b = _interval(b)
+    return low_a <= high_b and low_b <= high_a
+
+
+def _interval(estimate: Estimate) -> tuple[float, float]:
+    low = estimate.value if estimate.low is None else estimate.low
+    high = estimate.value if estimate.high is None else estimate.high
+    return low, high
