@@ -1,0 +1,74 @@
+"""The record of a case: what is stored, reported and written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pytest_triton.case import Case, Value
+
+SCHEMA = 1
+"""Version of the JSON form of records and of ``--triton-json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One measured, skipped or failed case, as plain JSON values only, so that it crosses processes as it is.
+
+    ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of
+    it. ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit.
+    ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one.
+    """
+
+    id: str
+    key: str
+    model: str
+    configuration: Mapping[str, Value]
+    load: Mapping[str, int | str]
+    slo: Mapping[str, str]
+    verdict: str
+    reason: str = ""
+    measurement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checks: tuple[Mapping[str, Any], ...] = ()
+    requests: int = 0
+    seconds: float = 0.0
+    server: str = ""
+    status: str = ""
+    search: str = ""
+    point: str = ""
+    instances: int = 0
+    max_batch_size: int = 0
+    dynamic_batching: bool = False
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    run: str = ""
+    began: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON has it."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """Read a record back; keys of a later schema are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def describe(case: Case) -> dict[str, Any]:
+    """Return the part of a record that is known before anything is measured."""
+    return {
+        "key": case.key,
+        "model": case.candidate.model,
+        "configuration": dict(case.candidate.patch),
+        "load": case.load.as_dict(),
+        "slo": case.slo.as_dict(),
+    }
