@@ -1,0 +1,262 @@
+"""The control plane of a Triton over HTTP, the same for every kind of server: load, configuration, statistics."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pytest_triton.errors import ModelLoadError, RequestError, ServerDied, ServerError
+from pytest_triton.observation import ServerStatistics
+from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
+from pytest_triton.server.tensors import HEADER_LENGTH, decode_response, encode_request
+from pytest_triton.server.transport import NO_HEADERS, Reply, Unreachable, ask
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+LOAD_TIMEOUT = 900.0
+PROBE_TIMEOUT = 5.0
+UNLOAD_POLL = 0.01
+
+_EXPLICIT = "Start the server with --model-control-mode=explicit."
+_NOT_EXPLICIT = "explicit model load / unload is not allowed"
+_NOISE = (
+    re.compile(r"^failed to (?:load|unload) '[^']*', "),
+    re.compile(r"^failed to poll from model repository$"),
+    re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported): "),
+)
+_FAILED = re.compile(r"^load failed for model '[^']*': version \d+ is at UNAVAILABLE state: ")
+
+
+class ModelControl:
+    """Ask a Triton to load, unload and describe models.
+
+    ``address`` is ``host:port`` of its HTTP endpoint and ``metrics`` that of its metrics endpoint, if it has one.
+    ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes. ``check``
+    is called when the server does not answer: it raises ``ServerDied`` with the log if it knows that it died.
+    ``advise`` turns Triton's reason for refusing a model into what to do about it ("" for nothing to say).
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = LOAD_TIMEOUT,
+        metrics: str | None = None,
+        check: Callable[[], None] | None = None,
+        advise: Callable[[str], str] | None = None,
+    ) -> None:
+        self.address = address
+        self.timeout = timeout
+        self._metrics = metrics
+        self._check = check
+        self._advise = advise
+
+    def server_live(self) -> bool:
+        """Say whether the server answers at all."""
+        return self._health("/v2/health/live")
+
+    def server_ready(self) -> bool:
+        """Say whether the server says that it is ready."""
+        return self._health("/v2/health/ready")
+
+    def server_metadata(self) -> dict[str, Any]:
+        """Return the server's ``name``, ``version`` and ``extensions``."""
+        return dict(self._get("/v2"))
+
+    def index(self) -> list[dict[str, Any]]:
+        """List the models of the repository: ``name``, and ``version``, ``state``, ``reason`` where known."""
+        reply = self._ask("POST", "/v2/repository/index", body=b"{}", timeout=PROBE_TIMEOUT)
+        self._require(reply, "the repository's index cannot be read")
+        return list(reply.json() or ())
+
+    def load(self, model: str, configuration: ModelConfig | None = None) -> float:
+        """Load ``model``, with ``configuration`` instead of its config.pbtxt if given; return the seconds it took.
+
+        Triton changes a READY model in place where only instances differ, and keeps the previous one serving when
+        the load fails. Raises ``ModelLoadError`` with Triton's reason, ``ServerDied`` when the server went away.
+        """
+        body = b"{}"
+        if configuration is not None:
+            body = json.dumps({"parameters": {"config": _to_json(model, configuration)}}).encode()
+        began = time.monotonic()
+        reply = self._ask(
+            "POST", f"/v2/repository/models/{quote(model)}/load", body=body, timeout=self.timeout, model=model
+        )
+        if not reply.ok:
+            raise self._refused(model, reply)
+        return time.monotonic() - began
+
+    def unload(self, model: str) -> None:
+        """Unload ``model`` and wait until it is gone. A model that is not loaded is none to unload."""
+        reply = self._ask(
+            "POST", f"/v2/repository/models/{quote(model)}/unload", body=b"{}", timeout=self.timeout, model=model
+        )
+        if not reply.ok:
+            raise self._refused(model, reply)
+        deadline = time.monotonic() + self.timeout
+        while any(entry["name"] == model and entry.get("state") in _PRESENT for entry in self.index()):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{model} is still not unloaded after {self.timeout:g} s",
+                    model=model,
+                    hint="A request in flight keeps it: end the load first.",
+                )
+            time.sleep(UNLOAD_POLL)
+
+    def configuration(self, model: str) -> ModelConfig:
+        """Return the configuration that the loaded ``model`` runs with, all defaults filled in by Triton."""
+        from google.protobuf import json_format
+        from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+        answer = self._get(f"/v2/models/{quote(model)}/config", model=model)
+        configuration = ModelConfig()
+        json_format.ParseDict(answer, configuration, ignore_unknown_fields=True)
+        return configuration
+
+    def metadata(self, model: str) -> dict[str, Any]:
+        """Return the loaded model's ``name``, ``versions``, ``platform``, ``inputs`` and ``outputs``."""
+        return dict(self._get(f"/v2/models/{quote(model)}", model=model))
+
+    def model_ready(self, model: str) -> bool:
+        """Say whether ``model`` can be asked."""
+        return self._health(f"/v2/models/{quote(model)}/ready")
+
+    def statistics(self, model: str) -> ServerStatistics:
+        """Return Triton's statistics of ``model`` since it was loaded, all versions added up."""
+        return add_up_statistics(self._get(f"/v2/models/{quote(model)}/stats", model=model))
+
+    def infer(
+        self, model: str, inputs: Mapping[str, NDArray[np.generic]], datatypes: Mapping[str, str]
+    ) -> dict[str, NDArray[np.generic]]:
+        """Send one request and return all outputs. Raises ``RequestError`` with Triton's message."""
+        body, header_length = encode_request(inputs, datatypes, model=model)
+        headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
+        reply = self._ask(
+            "POST", f"/v2/models/{quote(model)}/infer", body=body, headers=headers, timeout=self.timeout, model=model
+        )
+        if not reply.ok:
+            raise RequestError(f"{model} answered a request with an error: {reply.reason}", model=model)
+        length = reply.headers.get(HEADER_LENGTH.lower())
+        return decode_response(reply.body, int(length) if length else None, model=model)
+
+    def gpu_figures(self) -> GpuFigures:
+        """Return what the server's metrics say about its GPUs, at most Triton's metrics interval (2 s) old."""
+        if self._metrics is None:
+            return GpuFigures()
+        try:
+            reply = ask(self._metrics, "GET", "/metrics", timeout=PROBE_TIMEOUT)
+        except Unreachable:
+            # Metrics are optional: a server behind a proxy may publish only its HTTP endpoint.
+            return GpuFigures()
+        return read_gpu_figures(reply.body.decode("utf-8", "replace")) if reply.ok else GpuFigures()
+
+    def _health(self, path: str) -> bool:
+        try:
+            return ask(self.address, "GET", path, timeout=PROBE_TIMEOUT).ok
+        except Unreachable:
+            return False
+
+    def _get(self, path: str, *, model: str = "") -> Any:
+        reply = self._ask("GET", path, timeout=max(PROBE_TIMEOUT, 30.0), model=model)
+        self._require(reply, f"the server refused GET {path}", model=model)
+        return reply.json()
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        model: str = "",
+    ) -> Reply:
+        try:
+            return ask(self.address, method, path, body=body, headers=headers, timeout=timeout)
+        except Unreachable as error:
+            if error.timed_out:
+                raise ServerError(
+                    f"the server at {self.address} did not answer {method} {path} within {timeout:g} s",
+                    model=model,
+                    hint="Read its log: a load may hang, or the machine may be out of memory.",
+                ) from error
+            if self._check is not None:
+                self._check()
+            raise ServerDied(
+                f"the server at {self.address} is gone: {error.reason}",
+                model=model,
+                hint="Read its log for the reason.",
+            ) from error
+
+    @staticmethod
+    def _require(reply: Reply, problem: str, *, model: str = "") -> None:
+        if not reply.ok:
+            raise RequestError(f"{problem}: {reply.reason}", model=model)
+
+    def _refused(self, model: str, reply: Reply) -> ServerError:
+        if _NOT_EXPLICIT in reply.reason:
+            return ServerError(
+                f"the server at {self.address} does not allow models to be loaded or unloaded",
+                model=model,
+                hint=_EXPLICIT,
+            )
+        reason = clean_reason(reply.reason)
+        hint = self._advise(reason) if self._advise is not None else ""
+        return ModelLoadError(f"Triton refused to load {model}: {reason}", reason=reason, model=model, hint=hint)
+
+
+_PRESENT = frozenset({"READY", "LOADING", "UNLOADING"})
+
+
+def clean_reason(reason: str) -> str:
+    """Strip Triton's wrapping from the reason why it refused a model, so that the cause comes first.
+
+    >>> clean_reason("load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: no such file;")
+    'no such file'
+    """
+    text = reason.strip()
+    while True:
+        shorter = _FAILED.sub("", text).strip()
+        for noise in _NOISE:
+            shorter = noise.sub("", shorter, count=1) or shorter
+        shorter = shorter.rstrip(";\n ")
+        if shorter == text:
+            return text
+        text = shorter
+
+
+def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:
+    """Add up the versions in Triton's answer to ``GET v2/models/M/stats``."""
+    versions = answer.get("model_stats", ())
+
+    def total(name: str, field: str) -> int:
+        return sum(int(version.get("inference_stats", {}).get(name, {}).get(field, 0)) for version in versions)
+
+    return ServerStatistics(
+        inference_count=sum(int(version.get("inference_count", 0)) for version in versions),
+        execution_count=sum(int(version.get("execution_count", 0)) for version in versions),
+        success_count=total("success", "count"),
+        success_ns=total("success", "ns"),
+        fail_count=total("fail", "count"),
+        queue_ns=total("queue", "ns"),
+        compute_input_ns=total("compute_input", "ns"),
+        compute_infer_ns=total("compute_infer", "ns"),
+        compute_output_ns=total("compute_output", "ns"),
+        cache_hit_count=total("cache_hit", "count"),
+    )
+
+
+def _to_json(model: str, configuration: ModelConfig) -> str:
+    from google.protobuf import json_format
+
+    fields = json_format.MessageToDict(configuration, preserving_proto_field_name=True)
+    # The load API refuses a name other than the folder's; config.pbtxt may leave it out, and an alias needs its own.
+    fields["name"] = model
+    return json.dumps(fields)

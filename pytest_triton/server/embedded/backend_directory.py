@@ -1,0 +1,25 @@
+"""The backend directory of an embedded server: Triton's Python backend, and our backends written in Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_triton.server.embedded.installation import Installation
+
+_OURS = Path(__file__).parent / "backends"
+
+
+def python_backends() -> tuple[str, ...]:
+    """Name the backends that we ship, each written in Python as ``<name>/model.py``."""
+    return tuple(sorted(model.parent.name for model in _OURS.glob("*/model.py")))
+
+
+def make_backend_directory(directory: Path, installation: Installation) -> None:
+    """Fill ``directory`` with links to the Python backend, the stub of the interpreter's version, and our backends."""
+    python = directory / "python"
+    python.mkdir(parents=True)
+    for part in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        (python / part).symlink_to(installation.python_backend / part)
+    (python / "triton_python_backend_stub").symlink_to(installation.stub)
+    for name in python_backends():
+        (directory / name).symlink_to(_OURS / name, target_is_directory=True)

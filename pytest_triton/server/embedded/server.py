@@ -1,0 +1,64 @@
+"""The embedded server: the real Triton out of the ``nvidia-pytriton`` wheel, on this machine, without Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_triton.server.embedded.backend_directory import make_backend_directory
+from pytest_triton.server.embedded.installation import Installation, find_installation
+from pytest_triton.server.embedded.missing import advise_missing_backend
+from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
+
+
+class EmbeddedServer(ChildServer):
+    """The Triton of the ``nvidia-pytriton`` installed in ``python`` (the interpreter of pytest if None).
+
+    Its models run in that interpreter, which needs NumPy 1; pytest's own may have any.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        output: Path,
+        python: str | None = None,
+        arguments: Sequence[str] = (),
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
+        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout)
+        self._python = python
+        self._installation: Installation | None = None
+
+    @property
+    def kind(self) -> str:
+        """``embedded``."""
+        return "embedded"
+
+    @property
+    def description(self) -> str:
+        """One line for the header."""
+        found = self._installation
+        if found is None:
+            return "embedded Triton (not started)"
+        version = ".".join(str(number) for number in found.python_version)
+        return f"embedded Triton {self.version} (nvidia-pytriton {found.pytriton_version}, Python {version})"
+
+    @property
+    def installation(self) -> Installation | None:
+        """Where its parts lie, None before it was started."""
+        return self._installation
+
+    def _prepare(self, private: Path) -> Launch:
+        installation = find_installation(self._python)
+        self._installation = installation
+        backends = private / "backends"
+        make_backend_directory(backends, installation)
+        return Launch(
+            program=installation.tritonserver,
+            environment=installation.environment(),
+            arguments={"backend-directory": str(backends), "cache-directory": str(installation.caches)},
+        )
+
+    def _advise(self, reason: str) -> str:
+        return advise_missing_backend(reason)

@@ -1,0 +1,49 @@
+"""Loopback ports: free ones, and who holds a taken one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+def choose_ports(count: int) -> list[int]:
+    """Return ``count`` different ports of 127.0.0.1 that are free at this moment.
+
+    Another process may take one before it is used; whoever uses them must be ready to choose again.
+    """
+    with contextlib.ExitStack() as open_sockets:
+        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Say whether a server could listen on ``port`` now."""
+    with socket.socket() as probe:
+        # As Triton does: a port in TIME_WAIT can be listened on again.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def holder(port: int) -> str:
+    """Say which process listens on ``port``: ``"tritonserver, pid 12"``, or "" where that cannot be seen."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return ""
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port and connection.pid:
+            try:
+                return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
+            except psutil.NoSuchProcess:
+                return ""
+    return ""

@@ -1,0 +1,275 @@
+"""What the servers that are child processes of ours have in common: start, log, usage, aliases, end."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_triton.errors import RepositoryError, ServerDied, ServerError, ServerStartError
+from pytest_triton.observation import ResourceUsage
+from pytest_triton.server.arguments import LaunchArguments, make_arguments
+from pytest_triton.server.base import Endpoints
+from pytest_triton.server.control import ModelControl
+from pytest_triton.server.log import read_tail, telling_lines
+from pytest_triton.server.readiness import wait_until_ready
+from pytest_triton.server.supervised import SupervisedProcess
+from pytest_triton.server.supervisor import remove_directories
+from pytest_triton.server.usage import measure_usage
+
+START_TIMEOUT = 60.0
+START_ATTEMPTS = 3
+UNLOAD_WITHIN = 3.0
+GRACE = 2.0
+_PORT_LOST = ("already in use", "failed to bind", "Failed to start")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a kind of server starts ``tritonserver``. ``arguments`` maps names without dashes to values."""
+
+    program: Path
+    environment: Mapping[str, str]
+    arguments: Mapping[str, str]
+
+
+class ChildServer(ABC):
+    """A ``tritonserver`` that is a child of ours; nothing of it outlives this process.
+
+    ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
+    ``server.log`` in ``output``. ``start_timeout`` is in seconds.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        output: Path,
+        arguments: Sequence[str] = (),
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
+        self._repository = repository.resolve()
+        self._output = output
+        self._user_arguments = tuple(arguments)
+        self._start_timeout = start_timeout
+        self._private: Path | None = None
+        self._process: SupervisedProcess | None = None
+        self._launched: LaunchArguments | None = None
+        self._control: ModelControl | None = None
+        self._aliases: dict[str, str] = {}
+        self._version = ""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """``embedded`` or ``local``."""
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """One line for the header: which server, which version, where from."""
+
+    @abstractmethod
+    def _prepare(self, private: Path) -> Launch:
+        """Find out how to start, in ``private``, an empty directory of this server's own.
+
+        Raises ``ServerUnavailable`` when it cannot be started here.
+        """
+
+    def _advise(self, reason: str) -> str:
+        """Say what to do about Triton's reason for refusing a model, or ""."""
+        return ""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where it listens."""
+        return self._started().endpoints
+
+    @property
+    def control(self) -> ModelControl:
+        """The client for its control plane."""
+        self._started()
+        assert self._control is not None
+        return self._control
+
+    @property
+    def repository(self) -> Path | None:
+        """The model repository it serves."""
+        return self._repository
+
+    @property
+    def log(self) -> Path | None:
+        """The file that its log goes to."""
+        if self._launched is not None and self._launched.log_file is not None:
+            return self._launched.log_file
+        return self._output / "server.log"
+
+    @property
+    def version(self) -> str:
+        """The server's own version, "" before it was started."""
+        return self._version
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of ``tritonserver`` while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready, choosing other ports when someone else was faster to take ours."""
+        if not self._repository.is_dir():
+            raise RepositoryError(
+                f"there is no model repository at {self._repository}",
+                hint="Name the folder that holds the models' folders.",
+            )
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                problem = self._try_start()
+                if problem is None:
+                    return
+                lines = telling_lines(self._log_file())
+                retry = attempt < START_ATTEMPTS and self._lost_a_port()
+            except BaseException:
+                self.stop()
+                raise
+            self.stop()
+            if not retry:
+                raise ServerStartError(
+                    f"the {self.kind} server did not start: {problem}",
+                    details=lines,
+                    hint=f"Its log: {self.log}",
+                )
+
+    def _try_start(self) -> str | None:
+        self._output.mkdir(parents=True, exist_ok=True)
+        self._log_file().write_bytes(b"")
+        # One name for the server, its directory and its shared-memory blocks: no other server has it.
+        name = f"pytest-triton-{secrets.token_hex(5)}"
+        self._private = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self._aliases_directory.mkdir()
+        launch = self._prepare(self._private)
+        self._launched = make_arguments(
+            launch.arguments,
+            repositories=(self._repository, self._aliases_directory),
+            shm_prefix=name,
+            user=self._user_arguments,
+        )
+        self._process = SupervisedProcess(
+            [str(launch.program), *self._launched.words],
+            environment=launch.environment,
+            log=self._log_file(),
+            shm_prefix=name,
+            directories=[self._private],
+        )
+        self._control = ModelControl(
+            self._launched.endpoints.http,
+            metrics=self._launched.endpoints.metrics,
+            check=self.check,
+            advise=self._advise,
+        )
+        problem = wait_until_ready(
+            self._control, server_id=self._launched.server_id, timeout=self._start_timeout, ended=self._ended
+        )
+        if problem is None:
+            self._version = str(self._control.server_metadata().get("version", ""))
+        return problem
+
+    def stop(self) -> None:
+        """Unload the models, end the process and everything it started, and remove what it left. Safe at any time."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                if process.status is None and self._control is not None:
+                    self._unload_all(self._control)
+            finally:
+                process.end(grace=GRACE)
+        private, self._private = self._private, None
+        if private is not None:
+            remove_directories([str(private)])
+        self._aliases.clear()
+
+    def check(self) -> None:
+        """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
+        if self._process is None or self._process.status is None:
+            return
+        raise ServerDied(
+            f"the {self.kind} server died ({describe_status(self._process.status)})",
+            details=telling_lines(self._log_file()),
+            hint=f"Its log: {self.log}",
+        )
+
+    def usage(self) -> ResourceUsage:
+        """Return what the server's processes use at this moment."""
+        pid = self.pid
+        if pid is None or self._control is None:
+            return ResourceUsage(at_ns=time.monotonic_ns())
+        return measure_usage(pid, self._control.gpu_figures())
+
+    def alias(self, model: str) -> str | None:
+        """Return a second name under which ``model`` can be loaded: a link in a second repository of our own.
+
+        Triton loads it with a configuration given to the load API, whose name is the alias; without one only when
+        the model's config.pbtxt does not carry its name.
+        """
+        folder = self._repository / model
+        if self._private is None or not folder.is_dir():
+            return None
+        if model not in self._aliases:
+            number = 2
+            while (self._repository / f"{model}__{number}").exists():
+                number += 1
+            alias = f"{model}__{number}"
+            (self._aliases_directory / alias).symlink_to(folder, target_is_directory=True)
+            self._aliases[model] = alias
+        return self._aliases[model]
+
+    @property
+    def _aliases_directory(self) -> Path:
+        assert self._private is not None
+        return self._private / "aliases"
+
+    def _log_file(self) -> Path:
+        return self._output / "server.log"
+
+    def _started(self) -> LaunchArguments:
+        if self._launched is None:
+            raise ServerStartError(f"the {self.kind} server was not started", hint="Call start() first.")
+        return self._launched
+
+    def _ended(self) -> bool:
+        return self._process is None or self._process.status is not None
+
+    def _lost_a_port(self) -> bool:
+        if self._launched is None or not self._launched.ports_are_ours:
+            return False
+        return any(sign in line for line in read_tail(self._log_file()) for sign in _PORT_LOST)
+
+    def _unload_all(self, control: ModelControl) -> None:
+        impatient = ModelControl(control.address, timeout=UNLOAD_WITHIN)
+        deadline = time.monotonic() + UNLOAD_WITHIN
+        try:
+            for entry in impatient.index():
+                if entry.get("state") == "READY" and time.monotonic() < deadline:
+                    impatient.unload(entry["name"])
+        except ServerError:
+            # What does not unload in time is killed with the server: the reason no longer matters to anyone.
+            return
+
+
+def describe_status(status: int) -> str:
+    """Say in words how a process ended.
+
+    >>> describe_status(-9)
+    'killed by SIGKILL'
+    """
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"killed by {name}"

@@ -1,0 +1,219 @@
+"""Run a server and end it, with everything it started, as soon as the process that asked for it is gone.
+
+Run as a script (``python -I -S supervisor.py``) in a session of its own, so that Ctrl-C in the terminal does not reach
+it. It imports only the standard library's light modules: every start of a server waits for it.
+
+Standard input carries one line of JSON, the job: ``command``, ``environment``, ``parent`` (process id), ``shm_prefix``,
+``directories`` (removed at the end). After it, ``stop SECONDS`` asks the server to end and kills it when it has not
+after so long. The end of the input, or another parent, means that the parent is gone: all is killed at once.
+
+Standard output says ``started PID``, then ``ended STATUS`` (negative for a signal). The server's own output goes to
+standard error.
+"""
+
+# pathlib alone would take as long as all the imports here.
+# ruff: noqa: PTH108, PTH112, PTH118, PTH123, PTH208
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SHARED_MEMORY = "/dev/shm"
+CANNOT_RUN = 127
+POLL = 0.25
+REAP_FOR = 3.0
+
+
+def remove_blocks(prefix: str) -> None:
+    """Remove the shared-memory blocks whose names begin with ``prefix``."""
+    try:
+        names = os.listdir(SHARED_MEMORY)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(prefix):
+            try:
+                os.unlink(os.path.join(SHARED_MEMORY, name))
+            except FileNotFoundError:
+                continue
+
+
+def remove_directories(directories: Sequence[str]) -> None:
+    """Remove directories of ours with all that is in them; links are removed, not followed."""
+    import shutil
+
+    for directory in directories:
+        if os.path.isdir(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def kill_group(group: int) -> None:
+    """Kill all processes of a process group."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def children_of(parent: int) -> list[int]:
+    """List the processes whose parent is ``parent``, those that ended and were not waited for included."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stat:
+                # The program's name stands in parentheses and may hold any byte.
+                fields = stat.read().rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(name))
+    return found
+
+
+class Supervisor:
+    """The server's process from its start to the end of all its descendants."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._prctl = ctypes.CDLL(None).prctl
+        self._pid = 0
+        self.status: int | None = None
+
+    def start(self) -> None:
+        """Start the server in a session of its own, as the ancestor of all that it will start."""
+        # Whatever the server's children leave behind becomes our child, and so is found and ended.
+        self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        supervisor = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._become_server(supervisor)
+        report(f"started {self._pid}")
+
+    def _become_server(self, supervisor: int) -> None:
+        try:
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != supervisor:
+                os._exit(CANNOT_RUN)
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for each in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(each, signal.SIG_DFL)
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.dup2(2, 1)
+            os.execve(self._command[0], self._command, self._environment)
+        except OSError as error:
+            os.write(2, f"error: cannot run {self._command[0]}: {error}\n".encode())
+        finally:
+            os._exit(CANNOT_RUN)
+
+    def reap(self) -> None:
+        """Wait for every process that has ended; note and report the server's own status."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._pid:
+                self.status = os.waitstatus_to_exitcode(status)
+                report(f"ended {self.status}")
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the server alone; it ends its stubs itself."""
+        if self.status is None:
+            os.kill(self._pid, signal.SIGTERM)
+
+    def end_everything(self) -> None:
+        """Kill the server's group and every descendant, and wait for them."""
+        kill_group(self._pid)
+        deadline = time.monotonic() + REAP_FOR
+        while time.monotonic() < deadline:
+            self.reap()
+            alive = children_of(os.getpid())
+            if not alive:
+                return
+            for pid in alive:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.005)
+
+
+def report(line: str) -> None:
+    """Tell the parent, if it still listens."""
+    try:
+        os.write(1, line.encode() + b"\n")
+    except BrokenPipeError:
+        return
+
+
+def read_job() -> dict[str, object]:
+    """Read the job, the first line of the input."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(0, 65536)
+        if not chunk:
+            sys.exit("the parent ended before it named a job")
+        line += chunk
+    job = json.loads(line)
+    assert isinstance(job, dict)
+    return job
+
+
+def watch(supervisor: Supervisor, wakeup: int, parent: int, asked_to_end: list[int]) -> None:
+    """Return when the server has ended, has not ended in time when asked to, or when the parent is gone."""
+    deadline: float | None = None
+    while supervisor.status is None:
+        wait = POLL if deadline is None else min(POLL, max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([0, wakeup], [], [], wait)
+        if wakeup in ready:
+            os.read(wakeup, 4096)
+        supervisor.reap()
+        if 0 in ready:
+            words = os.read(0, 4096).split()
+            if not words:
+                return
+            deadline = time.monotonic() + float(words[1])
+            supervisor.ask_to_end()
+        if asked_to_end or os.getppid() != parent or (deadline is not None and time.monotonic() >= deadline):
+            return
+
+
+def main() -> None:
+    """Do the job on standard input."""
+    job = read_job()
+    wakeup, alarm = os.pipe()
+    os.set_blocking(alarm, False)
+    signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    asked_to_end: list[int] = []
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.signal(signal.SIGTERM, lambda number, frame: asked_to_end.append(number))
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(ignored, signal.SIG_IGN)
+    supervisor = Supervisor(job["command"], job["environment"])  # type: ignore[arg-type]
+    try:
+        supervisor.start()
+        watch(supervisor, wakeup, int(job["parent"]), asked_to_end)  # type: ignore[call-overload]
+    finally:
+        supervisor.end_everything()
+        remove_blocks(str(job["shm_prefix"]))
+        remove_directories(job["directories"])  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

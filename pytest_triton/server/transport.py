@@ -1,0 +1,81 @@
+"""One HTTP exchange with Triton: a connection of its own each time, so that any thread may ask.
+
+The control plane asks seldom and waits long (a load may take minutes); it needs no connection pool, and none of the
+packages of ``tritonclient``'s HTTP client, whose import alone costs more than starting a server.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class Unreachable(Exception):
+    """No answer came: nothing listens there, or the connection broke before the answer. ``reason`` says which."""
+
+    def __init__(self, reason: str, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer. Header names are in lower case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether Triton did what it was asked."""
+        return self.status == http.client.OK
+
+    @property
+    def reason(self) -> str:
+        """Triton's own sentence when it refused, else the start of whatever came back."""
+        text = self.body.decode("utf-8", "replace").strip()
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+            return str(answer["error"])
+        return text[:500] or f"HTTP status {self.status} without a body"
+
+    def json(self) -> Any:
+        """Return the body as JSON; an empty body is None."""
+        return json.loads(self.body) if self.body.strip() else None
+
+
+def ask(
+    address: str,
+    method: str,
+    path: str,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
+    timeout: float,
+) -> Reply:
+    """Send one request to ``host:port`` and return the answer, whatever its status.
+
+    ``timeout`` (seconds) bounds the wait for each part of the answer. Raises ``Unreachable``.
+    """
+    connection = http.client.HTTPConnection(address, timeout=timeout)
+    try:
+        connection.request(method, path, body=body, headers=dict(headers))
+        response = connection.getresponse()
+        content = response.read()
+        return Reply(response.status, content, {name.lower(): value for name, value in response.getheaders()})
+    except TimeoutError as error:
+        raise Unreachable(f"no answer within {timeout:g} s", timed_out=True) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
