@@ -6,6 +6,7 @@ Every other module asks this table; nothing else lists metrics.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from pytest_triton.errors import UsageError, nearest
@@ -30,6 +31,21 @@ class Metric:
     quantile: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric's value and the 95 % interval around it; an end that is not known, or not finite, is None."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        for end in ("low", "high"):
+            value = getattr(self, end)
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, end, None)
+
+
 def _table() -> dict[str, Metric]:
     low, high = Better.LOWER, Better.HIGHER
     seconds, fraction, size, count = Unit.SECONDS, Unit.FRACTION, Unit.BYTES, Unit.COUNT
@@ -37,8 +53,8 @@ def _table() -> dict[str, Metric]:
     metrics = [
         Metric("throughput", Unit.PER_SECOND, high, "inferences per second: successful requests x batch size"),
         *(Metric(name, seconds, low, f"{q:.1%} quantile of latency", q) for name, q in quantiles.items()),
-        Metric("mean", seconds, low, "mean latency"),
-        Metric("max", seconds, low, "largest latency"),
+        Metric("mean", seconds, low, "mean latency of the requests that succeeded"),
+        Metric("max", seconds, low, "largest latency; infinite when a request failed"),
         Metric("error_rate", fraction, low, "failed requests, as a fraction of all"),
         Metric("client_cpu_per_request", seconds, low, "CPU time the load generator spent on a request"),
         Metric("client_cpu", fraction, low, "share of one core that the load generator used"),

@@ -26,7 +26,8 @@ class Trace:
     All times are nanoseconds of ``time.monotonic_ns``. The arrays have one entry per request, in the
     order of completion. ``status`` is 0 for success, an HTTP status code from 100, or a negative
     code for what happened on the wire; ``reasons`` says in words what each code other than 0 meant.
-    ``cpu_seconds`` is the CPU time the load generating thread used between the two moments.
+    ``cpu_seconds`` is the CPU time the load generating thread used between the two moments. ``windows`` counts the
+    separate spans of time that were joined into this one.
     """
 
     scheduled: Times
@@ -39,6 +40,7 @@ class Trace:
     cpu_seconds: float
     concurrency: int
     reasons: Mapping[int, str] = field(default_factory=dict)
+    windows: int = 1
 
     def __len__(self) -> int:
         return len(self.done)

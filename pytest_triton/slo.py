@@ -1,8 +1,7 @@
-"""Bounds on metrics, and the verdict on a measurement."""
+"""Bounds on metrics: what a model must deliver."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -54,12 +53,3 @@ def _bound(name: str, limit: object) -> Bound:
         return Bound(found, direction, parse(limit, found.unit))
     except UsageError as error:
         raise type(error)(f"{name}: {error.problem}", hint=error.hint) from None
-
-
-class Outcome(enum.Enum):
-    """What a measurement says about an SLO."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    ERROR = "ERROR"
