@@ -1,0 +1,500 @@
+"""A closed loop of HTTP requests over connections that one thread drives with epoll.
+
+Standard library only: this runs in the worker. Requests come as finished wire bytes and are sent again
+and again. The usual answer, one that comes in one piece with a header block seen before, costs three
+system calls, a dictionary look-up and four appends; everything else takes the careful path.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import itertools
+import json
+import os
+import select
+import socket
+import time
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_triton.load.http_parser import AnswerParser, MalformedAnswer
+from pytest_triton.load.status import LOST, MALFORMED, OK, TIMED_OUT, UNREACHABLE
+
+_RECEIVE = 1 << 16
+_SKIP = 1 << 18
+_HEADS = 256
+"""How many header blocks are remembered."""
+
+_MS = 1_000_000
+_SECOND = 1000 * _MS
+_FIRST_PAUSE = 5 * _MS
+_LONGEST_PAUSE = _SECOND
+_IDLE_PAUSE = 100 * _MS
+"""How long to wait before a connection that the server closed while it was idle is opened again."""
+
+_PATIENCE = 100
+"""After how many error answers in a row a connection begins to pause between its requests."""
+
+_HOPELESS_AFTER = 2 * _SECOND
+_HOPELESS_FAILURES = 3
+_HOPELESS_TOTAL = 10
+
+
+class _Phase(enum.Enum):
+    CLOSED = enum.auto()
+    CONNECTING = enum.auto()
+    IDLE = enum.auto()
+    BUSY = enum.auto()
+    """A request is being sent or waits for its answer."""
+
+
+class _Connection:
+    """One of the loop's places: a socket and the request that is in flight on it."""
+
+    __slots__ = (
+        "assigned", "failing_since", "failures", "fd", "first", "parser", "phase", "recv", "resume", "send", "sent",
+        "socket", "unsent",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.socket = _NO_SOCKET
+        self.recv = _NO_SOCKET.recv
+        self.send = _NO_SOCKET.send
+        self.fd = -1
+        self.phase = _Phase.CLOSED
+        self.parser = AnswerParser()
+        self.unsent = _NOTHING
+        """What of the request is still to be sent."""
+        self.assigned = False
+        """A request began here that is not recorded yet."""
+        self.sent = 0
+        self.first = 0
+        self.failures = 0
+        """Requests that failed here since the last that did not."""
+        self.failing_since = 0
+        self.resume = 0
+        """When to go on here after a pause, 0 when there is none."""
+
+
+class Records:
+    """What completed: times in ns of ``time.monotonic_ns``, one entry per request, in order of completion."""
+
+    __slots__ = ("done", "first", "sent", "status")
+
+    def __init__(self) -> None:
+        self.sent = array("q")
+        self.first = array("q")
+        self.done = array("q")
+        self.status = array("h")
+
+
+_NO_SOCKET = socket.socket()
+_NO_SOCKET.close()
+_NOTHING = memoryview(b"")
+
+
+class HttpLoad:
+    """``concurrency`` connections to a server, each with one request in flight while the load runs.
+
+    ``payloads`` are sent in rotation. A request without an answer after ``timeout`` seconds is recorded as
+    a failure, and so is everything else that can go wrong; the connection is replaced and the load goes
+    on. A request's time begins with the connection's, when it needs a new one. A connection whose requests
+    keep failing pauses before the next, longer and longer up to one second. ``control`` is a file
+    descriptor whose readiness ends ``run``.
+    """
+
+    def __init__(
+        self, host: str, port: int, payloads: Sequence[bytes], *, concurrency: int, timeout: float, control: int
+    ) -> None:
+        self._host, self._port = host, port
+        self._next_payload = itertools.cycle(payloads).__next__
+        self._timeout = int(timeout * _SECOND)
+        self._sweep_every = min(max(self._timeout // 20, _FIRST_PAUSE), _SECOND // 10)
+        self._sweep_at = 0
+        self._epoll = select.epoll()
+        self._control = control
+        self._epoll.register(control, select.EPOLLIN)
+        self._connections = [_Connection() for _ in range(concurrency)]
+        self._by_fd: dict[int, _Connection] = {}
+        self._waiting: dict[int, _Connection] = {}
+        """The connections whose request is sent and of whose answer nothing has come: the quick path's."""
+        self._usual: dict[bytes, int] = {}
+        """Header block of a good answer -> length of the whole answer in bytes."""
+        self._skipped = bytearray(_SKIP)
+        self._sending = False
+        self._last_reason = ""
+        self.records = Records()
+        self.reasons: dict[int, str] = {}
+        self.received = 0
+        """Bytes of the bodies of successful answers."""
+
+    def open(self, seconds: float) -> None:
+        """Connect everything, within ``seconds``. Raises ``OSError`` when the server cannot be reached."""
+        self._family, self._sockaddr = _reach(self._host, self._port, seconds)
+        now = time.monotonic_ns()
+        for connection in self._connections:
+            self._connect(connection, now)
+        end = now + int(seconds * _SECOND)
+        while any(c.phase is _Phase.CONNECTING for c in self._connections) and time.monotonic_ns() < end:
+            for fd, events in self._epoll.poll(0.05):
+                if fd != self._control:
+                    self._attend(fd, events)
+
+    def start(self) -> None:
+        """Begin to send on every connection."""
+        self._sending = True
+        now = time.monotonic_ns()
+        for connection in self._connections:
+            if connection.phase is _Phase.IDLE:
+                self._begin(connection, now)
+            elif connection.phase is _Phase.CLOSED:
+                self._connect(connection, now)
+            else:
+                connection.assigned, connection.sent = True, now
+
+    def drain(self) -> None:
+        """Begin nothing new. What waits for a connection is forgotten: nothing of it was sent."""
+        self._sending = False
+        for connection in self._connections:
+            connection.resume = 0
+            if connection.phase is _Phase.CONNECTING:
+                self._close(connection)
+                connection.assigned = False
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is in flight."""
+        return not any(connection.assigned for connection in self._connections)
+
+    def hopeless(self) -> str:
+        """Say why nothing succeeds any more on any connection; empty while something might."""
+        since = time.monotonic_ns() - _HOPELESS_AFTER
+        if sum(c.failures for c in self._connections) < _HOPELESS_TOTAL:
+            return ""
+        if all(c.failures >= _HOPELESS_FAILURES and c.failing_since <= since for c in self._connections):
+            return self._last_reason
+        return ""
+
+    def take_records(self) -> Records:
+        """Return what completed since the last call."""
+        records, self.records = self.records, Records()
+        return records
+
+    def watch_control(self, *, writable: bool) -> None:
+        """Let ``run`` also return when there is room to write to the control, if ``writable``."""
+        self._epoll.modify(self._control, select.EPOLLIN | (select.EPOLLOUT if writable else 0))
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in self._connections:
+            self._close(connection)
+        self._epoll.close()
+
+    def run(self, until: int, count: int = 1 << 62, *, drain: bool = False) -> int:
+        """Drive the load until the monotonic time ``until`` (ns), or ``count`` records are there.
+
+        With ``drain``, also until nothing is in flight. Returns the control's epoll events when it is
+        ready, else 0.
+        """
+        clock = time.monotonic_ns
+        poll = self._epoll.poll
+        waiting = self._waiting.get
+        usual = self._usual.get
+        next_payload = self._next_payload
+        sending = self._sending
+        control = self._control
+        records = self.records
+        add_sent, add_first = records.sent.append, records.first.append
+        add_done, add_status = records.done.append, records.status.append
+        done = records.done
+        ready = received = 0
+        now = clock()
+        while now < until and len(done) < count and not ready and not (drain and self.drained):
+            wake = self._sweep_at if self._sweep_at < until else until
+            for fd, events in poll((wake - now) * 1e-9 if wake > now else 0):
+                connection = waiting(fd)
+                if connection is None:
+                    if fd == control:
+                        ready = events
+                    else:
+                        self._attend(fd, events)
+                    continue
+                try:
+                    data = connection.recv(_RECEIVE)
+                except OSError as error:
+                    self._fail_receiving(connection, error)
+                    continue
+                now = clock()
+                end = data.find(b"\r\n\r\n")
+                if usual(data[:end]) != len(data) or not sending:
+                    self._receive(connection, data, now)
+                    continue
+                # The next request goes out before anything is written down about this one.
+                payload = next_payload()
+                sent = connection.sent
+                connection.sent = clock()
+                try:
+                    gone = connection.send(payload)
+                except BlockingIOError:
+                    gone = 0
+                except OSError as error:
+                    gone = -1
+                    broken = error
+                add_sent(sent)
+                add_first(now)
+                add_done(now)
+                add_status(OK)
+                received += len(data) - end - 4
+                if gone != len(payload):
+                    if gone < 0:
+                        self._fail_sending(connection, broken)
+                    else:
+                        self._wait_to_send(connection, memoryview(payload)[gone:])
+            now = clock()
+            if now >= self._sweep_at:
+                self._sweep(now)
+        self.received += received
+        return ready
+
+    # -- the careful path: one event of one connection
+
+    def _attend(self, fd: int, events: int) -> None:
+        connection = self._by_fd.get(fd)
+        if connection is None:
+            return  # closed by an earlier event of the same batch
+        now = time.monotonic_ns()
+        if connection.phase is _Phase.CONNECTING:
+            self._finish_connecting(connection, events, now)
+        elif connection.phase is _Phase.IDLE:
+            # The server closed the connection, or says something unasked; no request is concerned.
+            self._close(connection)
+            connection.resume = max(connection.resume, now + _IDLE_PAUSE)
+        else:
+            if events & select.EPOLLOUT and connection.unsent:
+                self._send_on(connection)
+            if events & ~select.EPOLLOUT and connection.phase is _Phase.BUSY:
+                self._read(connection)
+
+    def _connect(self, connection: _Connection, now: int) -> None:
+        """Begin to connect; the request that is to be sent on it begins now."""
+        connection.resume = 0
+        if self._sending:
+            connection.assigned, connection.sent, connection.first = True, now, 0
+        try:
+            opened = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self._fail(connection, UNREACHABLE, f"no socket could be made: {error.strerror}")
+            return
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.socket, connection.fd = opened, opened.fileno()
+        connection.recv, connection.send = opened.recv, opened.send
+        connection.phase = _Phase.CONNECTING
+        self._by_fd[connection.fd] = connection
+        self._epoll.register(connection.fd, select.EPOLLIN | select.EPOLLOUT)
+        refused = opened.connect_ex(self._sockaddr)
+        if refused not in (0, errno.EINPROGRESS):
+            self._fail_connecting(connection, refused)
+
+    def _finish_connecting(self, connection: _Connection, events: int, now: int) -> None:
+        refused = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if refused:
+            self._fail_connecting(connection, refused)
+        elif events & select.EPOLLOUT:
+            connection.phase = _Phase.IDLE
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+            if self._sending:
+                self._begin(connection, connection.sent or now)
+
+    def _begin(self, connection: _Connection, now: int) -> None:
+        """Send the next request, which began at ``now``."""
+        connection.resume = 0
+        connection.parser.reset()
+        connection.phase, connection.assigned = _Phase.BUSY, True
+        connection.sent, connection.first = now, 0
+        connection.unsent = memoryview(self._next_payload())
+        self._send_on(connection)
+
+    def _send_on(self, connection: _Connection) -> None:
+        try:
+            gone = connection.send(connection.unsent)
+        except BlockingIOError:
+            gone = 0
+        except OSError as error:
+            self._fail_sending(connection, error)
+            return
+        if gone == len(connection.unsent):
+            connection.unsent = _NOTHING
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+            if not connection.failures and not connection.parser.begun:
+                self._waiting[connection.fd] = connection
+        else:
+            self._wait_to_send(connection, connection.unsent[gone:])
+
+    def _wait_to_send(self, connection: _Connection, unsent: memoryview) -> None:
+        if self._waiting.pop(connection.fd, None):
+            connection.parser.reset()
+            connection.first = 0
+        connection.unsent = unsent
+        self._epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
+
+    def _read(self, connection: _Connection) -> None:
+        parser = connection.parser
+        try:
+            if parser.skippable:
+                count = connection.socket.recv_into(self._skipped)
+                if 0 < count <= parser.skippable:
+                    if parser.skip(count):
+                        self._finish(connection, time.monotonic_ns())
+                    return
+                data = bytes(memoryview(self._skipped)[:count])
+            else:
+                data = connection.recv(_RECEIVE)
+        except OSError as error:
+            self._fail_receiving(connection, error)
+            return
+        self._receive(connection, data, time.monotonic_ns())
+
+    def _receive(self, connection: _Connection, data: bytes, now: int) -> None:
+        """Take what came on a connection that waits for an answer; empty when the peer closed it."""
+        parser = connection.parser
+        if self._waiting.pop(connection.fd, None):
+            parser.reset()
+            connection.first = 0
+        connection.first = connection.first or now
+        try:
+            complete = parser.feed(data) if data else parser.end()
+        except MalformedAnswer as error:
+            self._fail(connection, MALFORMED, f"{self._name} sent no proper HTTP answer: {error}")
+            return
+        if complete:
+            self._finish(connection, now)
+        elif not data:
+            when = f"in the middle of its answer, after {parser.received} bytes of the body" if parser.begun else ""
+            self._fail(connection, LOST, f"{self._name} closed the connection {when or 'instead of answering'}")
+
+    def _finish(self, connection: _Connection, now: int) -> None:
+        """Record the complete answer that the parser holds."""
+        parser = connection.parser
+        if parser.rest:
+            self._fail(connection, MALFORMED, f"{self._name} sent more bytes than its answer's length says")
+        elif parser.status != 200:
+            self._fail(connection, parser.status, _error_text(parser), keep=not (parser.closes or connection.unsent))
+        elif not parser.received:
+            self._fail(connection, MALFORMED, f"{self._name} answered 200 with an empty body")
+        else:
+            connection.failures = 0
+            self.received += parser.received
+            if parser.block and not parser.closes:
+                if len(self._usual) >= _HEADS:
+                    self._usual.clear()
+                self._usual[parser.block] = len(parser.block) + 4 + parser.received
+            self._record(connection, OK, now)
+            self._go_on(connection, now, keep=not (parser.closes or connection.unsent))
+
+    def _go_on(self, connection: _Connection, now: int, *, keep: bool, pause: int = 0) -> None:
+        """Send the next request on this connection, or on a new one, at once or after a pause of ns."""
+        if keep:
+            connection.phase = _Phase.IDLE
+        else:
+            self._close(connection)
+        if self._sending:
+            if pause:
+                connection.resume = now + pause
+            elif keep:
+                self._begin(connection, time.monotonic_ns())
+            else:
+                self._connect(connection, time.monotonic_ns())
+
+    # -- failures are data
+
+    def _fail_connecting(self, connection: _Connection, code: int) -> None:
+        self._fail(connection, UNREACHABLE, f"no connection to {self._name}: {os.strerror(code)}")
+
+    def _fail_sending(self, connection: _Connection, error: OSError) -> None:
+        self._fail(connection, LOST, f"the connection to {self._name} was lost while sending: {error.strerror}")
+
+    def _fail_receiving(self, connection: _Connection, error: OSError) -> None:
+        if not isinstance(error, BlockingIOError):
+            self._fail(connection, LOST, f"the connection to {self._name} was lost while receiving: {error.strerror}")
+
+    def _fail(self, connection: _Connection, status: int, reason: str, *, keep: bool = False) -> None:
+        """Record the connection's request as failed and go on, on a new connection unless ``keep``."""
+        now = time.monotonic_ns()
+        if connection.assigned:
+            self.reasons.setdefault(status, reason)
+            self._last_reason = reason
+            self._waiting.pop(connection.fd, None)
+            connection.failing_since = connection.failing_since if connection.failures else now
+            connection.failures += 1
+            self._record(connection, status, now)
+        # The first failure may be an accident. Connecting again at once where nobody listens is a busy loop.
+        free = {UNREACHABLE: 0}.get(status, 1 if status < 0 else _PATIENCE)
+        beyond = connection.failures - free
+        pause = min(_FIRST_PAUSE << min(beyond - 1, 20), _LONGEST_PAUSE) if beyond > 0 else 0
+        if status == UNREACHABLE:
+            pause = max(pause, _FIRST_PAUSE)
+        self._go_on(connection, now, keep=keep, pause=pause)
+
+    def _record(self, connection: _Connection, status: int, now: int) -> None:
+        records = self.records
+        records.sent.append(connection.sent)
+        records.first.append(connection.first or now)
+        records.done.append(now)
+        records.status.append(status)
+        connection.assigned = False
+
+    def _close(self, connection: _Connection) -> None:
+        if connection.fd >= 0:
+            self._waiting.pop(connection.fd, None)
+            del self._by_fd[connection.fd]
+            connection.socket.close()  # which takes it out of the epoll set, too
+        connection.socket, connection.fd, connection.phase = _NO_SOCKET, -1, _Phase.CLOSED
+        connection.unsent = _NOTHING
+
+    def _sweep(self, now: int) -> None:
+        """Find what ran out of time, and what has paused long enough."""
+        paused = False
+        for connection in self._connections:
+            if connection.assigned and now - connection.sent > self._timeout:
+                seconds = self._timeout / _SECOND
+                self._fail(connection, TIMED_OUT, f"no answer from {self._name} within {seconds:g} s")
+            elif connection.resume and now >= connection.resume:
+                if connection.phase is _Phase.IDLE:
+                    self._begin(connection, now)
+                else:
+                    self._connect(connection, now)
+            paused = paused or connection.resume > 0
+        self._sweep_at = now + (_FIRST_PAUSE if paused else self._sweep_every)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._host}:{self._port}"
+
+
+def _reach(host: str, port: int, seconds: float) -> tuple[socket.AddressFamily, Any]:
+    """Find the address of ``host`` that answers: a name may mean several, and a server listen on one of them."""
+    failure: OSError | None = None
+    for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.settimeout(seconds)
+            try:
+                trial.connect(sockaddr)
+            except OSError as error:
+                failure = error
+            else:
+                return family, sockaddr
+    raise failure or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+
+
+def _error_text(parser: AnswerParser) -> str:
+    """Say what an error answer says: Triton's ``{"error": ...}``, or the beginning of its body."""
+    text = parser.kept.decode(errors="replace").strip()
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("error"), str):
+        text = content["error"]
+    return f"HTTP {parser.status}: {text[:500]}" if text else f"HTTP {parser.status}"

@@ -1,0 +1,157 @@
+"""The process that sends the load: driven by commands over a socket, sending on while it answers them.
+
+Standard library only, so that it starts in a few hundredths of a second and nothing disturbs it. It is
+started by ``process.py`` and ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from pytest_triton.load.channel import Buffer, Message, Unpacker, pack
+from pytest_triton.load.wire_http import HttpLoad
+
+_SECOND = 1_000_000_000
+_CHECK_PARENT = _SECOND
+_PIECE = 1 << 18
+
+
+class _ParentGone(Exception):
+    """Nobody is there to send for."""
+
+
+class _Worker:
+    """Answer commands over ``control`` while the load runs."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self._control = control
+        self._parent = parent
+        self._unpacker = Unpacker()
+        self._mark = 0
+        self._cpu_mark = 0.0
+
+    def serve(self) -> None:
+        setup, payloads = self._receive()
+        while setup is None:
+            setup, payloads = self._receive()
+        load = HttpLoad(
+            setup["host"],
+            setup["port"],
+            [bytes(payload) for payload in payloads],
+            concurrency=setup["concurrency"],
+            timeout=setup["timeout"],
+            control=self._control.fileno(),
+        )
+        del payloads
+        try:
+            load.open(setup["patience"])
+        except OSError as error:
+            self._control.sendall(b"".join(pack({"kind": "unreachable", "reason": error.strerror or str(error)})))
+            return
+        self._load = load
+        # Nothing here makes reference cycles; the collector would only look for them at bad moments.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._control.setblocking(False)
+        self._answer({"kind": "ready"})
+        while True:
+            command = self._next_command()
+            if command["kind"] == "start":
+                self._mark, self._cpu_mark = time.monotonic_ns(), time.thread_time()
+                load.start()
+                self._answer({"kind": "started"})
+            elif command["kind"] == "collect":
+                self._collect(command["seconds"], command["requests"], command["limit"])
+            elif command["kind"] == "stop":
+                load.drain()
+                while not load.drained:
+                    self._drive(time.monotonic_ns() + _CHECK_PARENT, drain=True)
+                self._hand_over()
+
+    def _collect(self, seconds: float, requests: int, limit: float) -> None:
+        load = self._load
+        began = time.monotonic_ns()
+        least, most = began + int(seconds * _SECOND), began + int(limit * _SECOND)
+        before = len(load.records.done)
+        while (now := time.monotonic_ns()) < least:
+            self._drive(min(least, now + _CHECK_PARENT))
+        while len(load.records.done) - before < requests and (now := time.monotonic_ns()) < most:
+            if load.hopeless():
+                break
+            self._drive(min(most, now + _CHECK_PARENT), before + requests)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Send what completed since the last time, while the load goes on."""
+        load = self._load
+        now, cpu = time.monotonic_ns(), time.thread_time()
+        records = load.take_records()
+        message = {
+            "kind": "trace",
+            "started_ns": self._mark,
+            "ended_ns": now,
+            "cpu_seconds": cpu - self._cpu_mark,
+            "reasons": list(load.reasons.items()),
+            "received": load.received,
+            "hopeless": load.hopeless(),
+        }
+        self._mark, self._cpu_mark = now, cpu
+        columns = (records.sent, records.first, records.done, records.status)
+        self._answer(message, [memoryview(column).cast("B") for column in columns])
+
+    def _answer(self, message: Message, buffers: list[memoryview] | None = None) -> None:
+        self._load.watch_control(writable=True)
+        for piece in pack(message, buffers or []):
+            rest = memoryview(piece)
+            while rest:
+                if self._drive(time.monotonic_ns() + _CHECK_PARENT) & select.EPOLLOUT:
+                    rest = rest[self._write(rest[:_PIECE]) :]
+        self._load.watch_control(writable=False)
+
+    def _write(self, piece: Buffer) -> int:
+        try:
+            return self._control.send(piece)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _ParentGone from error
+
+    def _next_command(self) -> Message:
+        while True:
+            if self._drive(time.monotonic_ns() + _CHECK_PARENT) & select.EPOLLIN:
+                command, _ = self._receive()
+                if command is not None:
+                    return command
+
+    def _drive(self, until: int, count: int = 1 << 62, *, drain: bool = False) -> int:
+        """Let the load go on. Raises ``_ParentGone``, however long the load was to go on."""
+        events = self._load.run(until, count, drain=drain)
+        if os.getppid() != self._parent or events & (select.EPOLLHUP | select.EPOLLERR):
+            raise _ParentGone
+        return events
+
+    def _receive(self) -> tuple[Message | None, list[memoryview]]:
+        try:
+            count = self._control.recv_into(self._unpacker.space())
+        except OSError as error:
+            raise _ParentGone from error
+        if not count:
+            raise _ParentGone
+        return self._unpacker.advance(count) or (None, [])
+
+
+def main() -> None:
+    """Serve one session. Arguments: the control socket's descriptor, the parent's process id."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        try:
+            _Worker(control, int(sys.argv[2])).serve()
+        except _ParentGone:
+            return
