@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+import sys
 
 from pytest_triton.errors import QuantityError
 
@@ -61,7 +62,8 @@ def parse(text: object, unit: Unit) -> float:
         raise QuantityError(f"{text!r} is not a quantity", hint=wanted)
     if not isinstance(text, str):
         if unit is Unit.COUNT or text == 0:
-            return _finite(float(text), text, wanted)
+            # Python's integers have no limit, floats do; beyond it, float() does not give infinity but raises.
+            return _finite(math.inf if abs(text) > sys.float_info.max else float(text), text, wanted)
         raise QuantityError(f"{text!r} has no unit", hint=wanted)
     match = _NUMBER.fullmatch(text)
     if match is None:

@@ -1,0 +1,110 @@
+"""Where the time of a request went, and the advice that follows from it. From numbers only."""
+
+from __future__ import annotations
+
+import math
+
+from pytest_triton.case import Load
+from pytest_triton.measurement import Measurement
+from pytest_triton.verdict import Outcome, Verdict
+
+NETWORK = "network + client"
+
+_SERVER_PARTS = {
+    "queue": "server_queue",
+    "input": "server_compute_input",
+    "infer": "server_compute_infer",
+    "output": "server_compute_output",
+}
+_BUSY_CLIENT = 0.70
+_MOST = 0.50
+_SOME = 0.15
+_UNFILLED = 1.5
+
+
+def components(measurement: Measurement) -> list[tuple[str, float]]:
+    """Return what a mean request's time consists of: label and seconds, in the order it goes through them.
+
+    Queue, input, infer and output as Triton counts them; the rest of the mean latency is network and client, never
+    below 0. Empty when the server's own statistics are not known.
+    """
+    metrics = measurement.metrics
+    parts = [(label, metrics[name].value) for label, name in _SERVER_PARTS.items() if name in metrics]
+    mean = metrics.get("mean")
+    if parts and mean is not None and math.isfinite(mean.value):
+        parts.append((NETWORK, max(0.0, mean.value - sum(seconds for _, seconds in parts))))
+    return parts
+
+
+def shares(measurement: Measurement) -> dict[str, float]:
+    """Return the components as fractions of their sum; empty when nothing is known."""
+    parts = components(measurement)
+    total = sum(seconds for _, seconds in parts)
+    return {label: seconds / total for label, seconds in parts} if total > 0 else {}
+
+
+def advice(measurement: Measurement, verdict: Verdict | None = None, load: Load | None = None) -> str:
+    """Say in one sentence what the numbers suggest to try next; empty when they suggest nothing.
+
+    ``verdict`` tells which bounds were missed, ``load`` how many requests were in flight and how large they were.
+    """
+    if measurement.failures:
+        reason, _ = max(measurement.reasons.items(), key=lambda item: item[1], default=("unknown", 0))
+        return (
+            f"{measurement.failures} of {measurement.requests} requests failed, most of them with {reason!r}: "
+            "find out why before you tune anything."
+        )
+    client = measurement.metrics.get("client_cpu")
+    if client is not None and client.value > _BUSY_CLIENT:
+        return (
+            f"The load generator used {client.value:.0%} of a core, so it is near its own limit: "
+            "send larger batches, or fewer requests at once."
+        )
+    share = shares(measurement)
+    if not share:
+        return ""
+    if _never_fills(measurement, load) and share["queue"] >= _SOME:
+        batch = measurement.metrics["batch"].value
+        return (
+            f"Requests wait in the queue ({share['queue']:.0%} of their time), yet an execution carries only "
+            f"{batch:.1f} inferences: try dynamic_batching, or a longer max_queue_delay."
+        )
+    if share["queue"] >= _MOST:
+        return (
+            f"Requests spend {share['queue']:.0%} of their time waiting in the queue: "
+            "try one instance more (instance_group.count), or less load."
+        )
+    if _wants_throughput(verdict) and share["queue"] < _SOME and load is not None:
+        return (
+            f"Requests hardly wait in the queue ({share['queue']:.0%} of their time), so the server takes more load: "
+            f"try a concurrency above {load.concurrency}."
+        )
+    if share["infer"] >= _MOST:
+        return (
+            f"The model itself takes {share['infer']:.0%} of the time: look for a faster configuration with "
+            "triton_search (instances, threads, graph optimisation)."
+        )
+    if share.get(NETWORK, 0.0) >= _MOST:
+        return (
+            f"{share[NETWORK]:.0%} of the time is spent outside the model's queue and computation, in the network, the "
+            "server's front end and the client: send less data per inference, or larger batches."
+        )
+    if share["input"] + share["output"] >= _MOST:
+        return (
+            f"Copying inputs and outputs takes {share['input'] + share['output']:.0%} of the time: "
+            "try smaller tensors or data types, or pinned memory where there is a GPU."
+        )
+    return ""
+
+
+def _never_fills(measurement: Measurement, load: Load | None) -> bool:
+    """Tell whether executions carry hardly more than one request though several were in flight."""
+    batch = measurement.metrics.get("batch")
+    if batch is None or load is None or not isinstance(load.concurrency, int):
+        return False
+    return load.concurrency > 1 and batch.value < _UNFILLED * load.batch_size
+
+
+def _wants_throughput(verdict: Verdict | None) -> bool:
+    missed = [c.bound.metric.name for c in verdict.checks if c.outcome is Outcome.FAIL] if verdict else []
+    return missed == ["throughput"]
