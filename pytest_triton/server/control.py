@@ -6,11 +6,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_triton.errors import ModelLoadError, RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
+from pytest_triton.server import log as server_log
 from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
 from pytest_triton.server.tensors import HEADER_LENGTH, decode_response, encode_request
 from pytest_triton.server.transport import NO_HEADERS, Reply, Unreachable, ask
@@ -24,21 +26,23 @@ LOAD_TIMEOUT = 900.0
 PROBE_TIMEOUT = 5.0
 UNLOAD_POLL = 0.01
 
-_EXPLICIT = "Start the server with --model-control-mode=explicit."
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
-_NOISE = (
-    re.compile(r"^failed to (?:load|unload) '[^']*', "),
-    re.compile(r"^failed to poll from model repository$"),
-    re.compile(r"^(?:Internal|Invalid argument|Not found|Unavailable|Unsupported): "),
+_POLL_FAILED = "failed to poll from model repository"
+_NOISE = re.compile(
+    r"failed to (?:load|unload) '[^']*', "
+    r"|load failed for model '[^']*': (?:version \d+ is at UNAVAILABLE state: )?"
+    r"|Failed to process the request\(s\) for model (?:instance )?'[^']*', message: "
+    r"|\[request id: [^\]]*\] "
+    r"|(?:Internal|Invalid argument|Not found|Unavailable|Unsupported): "
 )
-_FAILED = re.compile(r"^load failed for model '[^']*': version \d+ is at UNAVAILABLE state: ")
 
 
 class ModelControl:
     """Ask a Triton to load, unload and describe models.
 
     ``address`` is ``host:port`` of its HTTP endpoint and ``metrics`` that of its metrics endpoint, if it has one.
-    ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes. ``check``
+    ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes. ``log`` is
+    the server's log, where it can be read: some reasons stand only there. ``check``
     is called when the server does not answer: it raises ``ServerDied`` with the log if it knows that it died.
     ``advise`` turns Triton's reason for refusing a model into what to do about it ("" for nothing to say).
     """
@@ -49,12 +53,14 @@ class ModelControl:
         *,
         timeout: float = LOAD_TIMEOUT,
         metrics: str | None = None,
+        log: Path | None = None,
         check: Callable[[], None] | None = None,
         advise: Callable[[str], str] | None = None,
     ) -> None:
         self.address = address
         self.timeout = timeout
         self._metrics = metrics
+        self._log = log
         self._check = check
         self._advise = advise
 
@@ -85,23 +91,20 @@ class ModelControl:
         body = b"{}"
         if configuration is not None:
             body = json.dumps({"parameters": {"config": _to_json(model, configuration)}}).encode()
+        written = server_log.measure(self._log)
         began = time.monotonic()
         reply = self._ask(
-            "POST", f"/v2/repository/models/{quote(model)}/load", body=body, timeout=self.timeout, model=model
+            "POST", f"/v2/repository/models/{quote(model, safe='')}/load", body=body, timeout=self.timeout, model=model
         )
         if not reply.ok:
-            raise self._refused(model, reply)
+            raise self._refused(model, reply, "load", written)
         return time.monotonic() - began
 
     def unload(self, model: str) -> None:
         """Unload ``model`` and wait until it is gone. A model that is not loaded is none to unload."""
-        reply = self._ask(
-            "POST", f"/v2/repository/models/{quote(model)}/unload", body=b"{}", timeout=self.timeout, model=model
-        )
-        if not reply.ok:
-            raise self._refused(model, reply)
+        self.begin_unload(model)
         deadline = time.monotonic() + self.timeout
-        while any(entry["name"] == model and entry.get("state") in _PRESENT for entry in self.index()):
+        while any(entry["name"] == model and is_present(entry) for entry in self.index()):
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"{model} is still not unloaded after {self.timeout:g} s",
@@ -110,27 +113,34 @@ class ModelControl:
                 )
             time.sleep(UNLOAD_POLL)
 
+    def begin_unload(self, model: str) -> None:
+        """Tell Triton to unload ``model`` and do not wait for it."""
+        path = f"/v2/repository/models/{quote(model, safe='')}/unload"
+        reply = self._ask("POST", path, body=b"{}", timeout=self.timeout, model=model)
+        if not reply.ok:
+            raise self._refused(model, reply, "unload")
+
     def configuration(self, model: str) -> ModelConfig:
         """Return the configuration that the loaded ``model`` runs with, all defaults filled in by Triton."""
         from google.protobuf import json_format
         from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-        answer = self._get(f"/v2/models/{quote(model)}/config", model=model)
+        answer = self._get(f"/v2/models/{quote(model, safe='')}/config", model=model)
         configuration = ModelConfig()
         json_format.ParseDict(answer, configuration, ignore_unknown_fields=True)
         return configuration
 
     def metadata(self, model: str) -> dict[str, Any]:
         """Return the loaded model's ``name``, ``versions``, ``platform``, ``inputs`` and ``outputs``."""
-        return dict(self._get(f"/v2/models/{quote(model)}", model=model))
+        return dict(self._get(f"/v2/models/{quote(model, safe='')}", model=model))
 
     def model_ready(self, model: str) -> bool:
         """Say whether ``model`` can be asked."""
-        return self._health(f"/v2/models/{quote(model)}/ready")
+        return self._health(f"/v2/models/{quote(model, safe='')}/ready")
 
     def statistics(self, model: str) -> ServerStatistics:
         """Return Triton's statistics of ``model`` since it was loaded, all versions added up."""
-        return add_up_statistics(self._get(f"/v2/models/{quote(model)}/stats", model=model))
+        return add_up_statistics(self._get(f"/v2/models/{quote(model, safe='')}/stats", model=model))
 
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[np.generic]], datatypes: Mapping[str, str]
@@ -139,10 +149,21 @@ class ModelControl:
         body, header_length = encode_request(inputs, datatypes, model=model)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
         reply = self._ask(
-            "POST", f"/v2/models/{quote(model)}/infer", body=body, headers=headers, timeout=self.timeout, model=model
+            "POST",
+            f"/v2/models/{quote(model, safe='')}/infer",
+            body=body,
+            headers=headers,
+            timeout=self.timeout,
+            model=model,
         )
         if not reply.ok:
-            raise RequestError(f"{model} answered a request with an error: {reply.reason}", model=model)
+            first, *rest = (line for line in clean_reason(reply.reason).splitlines() if line.strip())
+            raise RequestError(
+                f"{model} answered a request with an error: {first}",
+                model=model,
+                details=rest,
+                hint=advise_process(first),
+            )
         length = reply.headers.get(HEADER_LENGTH.lower())
         return decode_response(reply.body, int(length) if length else None, model=model)
 
@@ -200,19 +221,34 @@ class ModelControl:
         if not reply.ok:
             raise RequestError(f"{problem}: {reply.reason}", model=model)
 
-    def _refused(self, model: str, reply: Reply) -> ServerError:
+    def _refused(self, model: str, reply: Reply, action: str, written: int = 0) -> ServerError:
         if _NOT_EXPLICIT in reply.reason:
             return ServerError(
                 f"the server at {self.address} does not allow models to be loaded or unloaded",
                 model=model,
-                hint=_EXPLICIT,
+                hint="Start it with --model-control-mode=explicit.",
             )
         reason = clean_reason(reply.reason)
-        hint = self._advise(reason) if self._advise is not None else ""
-        return ModelLoadError(f"Triton refused to load {model}: {reason}", reason=reason, model=model, hint=hint)
+        if _POLL_FAILED in reason and self._log is not None:
+            reason = server_log.find_refusal(self._log, model, since=written) or reason
+        first, *rest = (line for line in reason.splitlines() if line.strip())
+        problem = f"Triton refused to {action} {model}: {first}"
+        if action != "load":
+            return ServerError(problem, model=model, details=rest)
+        hint = advise_process(reason) or (self._advise(reason) if self._advise is not None else "")
+        return ModelLoadError(problem, reason=reason, model=model, details=rest, hint=hint)
 
 
-_PRESENT = frozenset({"READY", "LOADING", "UNLOADING"})
+def advise_process(reason: str) -> str:
+    """Say what it means that Triton's Python backend finds a model's process unhealthy; "" for other reasons."""
+    if "is not healthy" not in reason:
+        return ""
+    return "The model's process has ended: it exited, crashed, or was killed for want of memory. Load the model anew."
+
+
+def is_present(entry: Mapping[str, Any]) -> bool:
+    """Say whether an entry of the repository's index is a model that is loaded, or on its way in or out."""
+    return entry.get("state") in {"READY", "LOADING", "UNLOADING"}
 
 
 def clean_reason(reason: str) -> str:
@@ -221,15 +257,10 @@ def clean_reason(reason: str) -> str:
     >>> clean_reason("load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: no such file;")
     'no such file'
     """
-    text = reason.strip()
-    while True:
-        shorter = _FAILED.sub("", text).strip()
-        for noise in _NOISE:
-            shorter = noise.sub("", shorter, count=1) or shorter
-        shorter = shorter.rstrip(";\n ")
-        if shorter == text:
-            return text
-        text = shorter
+    text = reason.strip().rstrip(";\n ")
+    while (noise := _NOISE.match(text)) is not None and noise.end() < len(text):
+        text = text[noise.end() :]
+    return text
 
 
 def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:

@@ -1,4 +1,4 @@
-"""The server's log: its last lines, and those that tell what went wrong."""
+"""The server's log: its last lines, those that tell what went wrong, and why a model's folder was refused."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ _HARMLESS = re.compile(
     r"NVML|DCGM|CudaDriverHelper|CUDA driver|pinned (?:system )?memory|cuda_memory_manager|Non-graceful termination"
     r"|unable to get the GPU|cuInit|libcuda"
 )
+_POLL_FAILED = re.compile(r"[Ff]ailed (?:for model directory|to poll model) '([^']*)': (.*?)\"?$")
+_UNREADABLE = "failed to read text proto"
+_PARSER = re.compile(r"Error parsing text-format \S+: (\d+:\d+: .*)$")
 
 
 def read_tail(log: Path, *, size: int = TAIL_BYTES) -> list[str]:
     """Return the last lines of ``log``, at most ``size`` bytes of them; none if there is no such file."""
     try:
         with log.open("rb") as stream:
-            end = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, end - size))
-            lines = stream.read().decode("utf-8", "replace").splitlines()
+            begin = max(0, stream.seek(0, os.SEEK_END) - size)
+            # One byte more tells whether the first line is whole.
+            stream.seek(max(0, begin - 1))
+            text = stream.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return []
-    return lines[1:] if end > size else lines
+    return text.splitlines()[1:] if begin else text.splitlines()
 
 
 def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
@@ -34,3 +38,30 @@ def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
     lines = [line.rstrip() for line in read_tail(log) if line.strip()]
     errors = [line for line in lines if _ERROR.match(line) and not _HARMLESS.search(line)]
     return errors[-count:] or lines[-count:]
+
+
+def measure(log: Path | None) -> int:
+    """Return the size of ``log`` in bytes, 0 if there is none."""
+    try:
+        return log.stat().st_size if log is not None else 0
+    except FileNotFoundError:
+        return 0
+
+
+def find_refusal(log: Path, model: str, *, since: int) -> str:
+    """Find out why Triton could not even look at ``model``'s folder; "" when ``log`` does not say.
+
+    The load API then answers "failed to poll from model repository" and nothing else. Only what was written from the
+    byte ``since`` on counts. A config.pbtxt that cannot be parsed is described as ``config.pbtxt:LINE:COLUMN: ...``.
+    """
+    parser = ""
+    for line in read_tail(log, size=min(TAIL_BYTES, max(0, measure(log) - since))):
+        parsed = _PARSER.search(line)
+        if parsed is not None:
+            parser = parsed[1]
+        failed = _POLL_FAILED.search(line)
+        if failed is not None and failed[1] == model:
+            if failed[2].startswith(_UNREADABLE) and parser:
+                return f"config.pbtxt:{parser}"
+            return failed[2]
+    return ""

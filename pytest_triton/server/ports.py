@@ -41,7 +41,8 @@ def holder(port: int) -> str:
     except psutil.AccessDenied:
         return ""
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == port and connection.pid:
+        local = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
             try:
                 return f"{psutil.Process(connection.pid).name()}, pid {connection.pid}"
             except psutil.NoSuchProcess:

@@ -15,7 +15,7 @@ from pytest_triton.errors import RepositoryError, ServerDied, ServerError, Serve
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.arguments import LaunchArguments, make_arguments
 from pytest_triton.server.base import Endpoints
-from pytest_triton.server.control import ModelControl
+from pytest_triton.server.control import UNLOAD_POLL, ModelControl, is_present
 from pytest_triton.server.log import read_tail, telling_lines
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.supervised import SupervisedProcess
@@ -24,8 +24,8 @@ from pytest_triton.server.usage import measure_usage
 
 START_TIMEOUT = 60.0
 START_ATTEMPTS = 3
-UNLOAD_WITHIN = 3.0
-GRACE = 2.0
+UNLOAD_WITHIN = 1.5
+GRACE = 0.3
 _PORT_LOST = ("already in use", "failed to bind", "Failed to start")
 
 
@@ -168,6 +168,7 @@ class ChildServer(ABC):
         self._control = ModelControl(
             self._launched.endpoints.http,
             metrics=self._launched.endpoints.metrics,
+            log=self.log,
             check=self.check,
             advise=self._advise,
         )
@@ -249,14 +250,17 @@ class ChildServer(ABC):
         return any(sign in line for line in read_tail(self._log_file()) for sign in _PORT_LOST)
 
     def _unload_all(self, control: ModelControl) -> None:
+        """Let the models finalize, all at once: Triton's Python backend takes more than a second for each instance."""
         impatient = ModelControl(control.address, timeout=UNLOAD_WITHIN)
         deadline = time.monotonic() + UNLOAD_WITHIN
         try:
             for entry in impatient.index():
-                if entry.get("state") == "READY" and time.monotonic() < deadline:
-                    impatient.unload(entry["name"])
+                if entry.get("state") == "READY":
+                    impatient.begin_unload(entry["name"])
+            while time.monotonic() < deadline and any(is_present(entry) for entry in impatient.index()):
+                time.sleep(UNLOAD_POLL)
         except ServerError:
-            # What does not unload in time is killed with the server: the reason no longer matters to anyone.
+            # What does not unload is killed with the server: the reason no longer matters to anyone.
             return
 
 

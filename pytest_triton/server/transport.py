@@ -45,7 +45,7 @@ class Reply:
             answer = json.loads(text)
         except ValueError:
             answer = None
-        if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        if isinstance(answer, dict) and answer.get("error"):
             return str(answer["error"])
         return text[:500] or f"HTTP status {self.status} without a body"
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.gpu import GpuFigures
+
+if TYPE_CHECKING:
+    import psutil
 
 
 def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
     """Add up what the processes from ``pid`` down use: memory, and CPU time since they began.
 
+    Memory that they share (libraries, shared-memory blocks) is counted once, by the kernel's proportional set size: a
+    sum of resident set sizes would count it once per instance. Asking takes milliseconds, more for large models.
     ``cpu_seconds`` includes descendants that have ended and were waited for, so that it never falls when a model's
     instance is removed. A process that ends while it is looked at counts with nothing.
     """
@@ -27,7 +33,7 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
         try:
             with process.oneshot():
                 times = process.cpu_times()
-                memory = process.memory_info().rss
+                memory = _memory(process)
         except psutil.NoSuchProcess:
             continue
         rss += memory
@@ -39,3 +45,12 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
         gpu_utilization=gpu.utilization,
         at_ns=time.monotonic_ns(),
     )
+
+
+def _memory(process: psutil.Process) -> int:
+    import psutil
+
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)

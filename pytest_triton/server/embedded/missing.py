@@ -17,6 +17,22 @@ _PLATFORMS: Mapping[str, str] = {
     "pytorch_libtorch": "pytorch",
     "ensemble": "",
 }
+# What one or the other official container brings and the embedded server does not.
+_OFFICIAL = frozenset(
+    {
+        "dali",
+        "fil",
+        "identity",
+        "openvino",
+        "pytorch",
+        "repeat",
+        "square",
+        "tensorflow",
+        "tensorrt",
+        "tensorrtllm",
+        "vllm",
+    }
+)
 _NOT_FOUND = (
     re.compile(r"unable to find backend library for backend '([^']+)'"),
     re.compile(r"unable to find '?lib(?:triton_)?([a-z0-9_]+)\.so'?"),
@@ -56,8 +72,10 @@ def advise_missing_backend(reason: str) -> str:
 
 
 def _way_out(backend: str) -> str:
-    return (
-        f"The embedded server has the backends {', '.join(embedded_backends())}. {backend!r} comes with the official "
-        "container: use --triton-server=docker with --triton-image, --triton-server=local inside the container, "
-        "or the URL of a server that has it."
-    )
+    there = f"The embedded server has the backends {', '.join(embedded_backends())}. "
+    if backend in _OFFICIAL:
+        return there + (
+            f"An official container has {backend!r}: use --triton-server=docker with --triton-image, "
+            "--triton-server=local inside the container, or the URL of a server that has it."
+        )
+    return there + f"{backend!r} is no official one either: use a server that has it, or correct the configuration."
