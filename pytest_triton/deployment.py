@@ -12,7 +12,7 @@ from pytest_triton.correctness import find_difference, find_empty
 from pytest_triton.errors import MeasurementError
 from pytest_triton.load.base import Request
 from pytest_triton.load.inputs import make_request
-from pytest_triton.repository.difference import same
+from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.server.base import Server
 
@@ -87,7 +87,7 @@ class Deployer:
         if wanted is None:
             self._defaults[name] = applied
         else:
-            gaps = same(wanted, applied)
+            gaps = unapplied(wanted, applied, candidate.patch)
             if gaps:
                 raise MeasurementError(
                     f"{candidate.model}: the server does not serve the configuration that was asked for",

@@ -121,7 +121,9 @@ class _Run:
     def concurrency(self) -> int:
         concurrency = self.case.load.concurrency
         if not isinstance(concurrency, int):
-            raise EngineError("concurrency='auto' must be resolved before a load is sent", model=self.case.candidate.model)
+            raise EngineError(
+                "concurrency='auto' must be resolved before a load is sent", model=self.case.candidate.model
+            )
         return concurrency
 
     def collect(

@@ -93,7 +93,7 @@ def show(value: float | None, unit: Unit) -> str:
         return "inf" if value > 0 else "-inf"
     if unit is Unit.SECONDS:
         for factor, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-            if abs(value) >= factor:
+            if abs(value) >= 0.99995 * factor:  # 999.96 ms would be shown as 1,000.0 ms
                 return f"{_digits(value / factor)} {name}"
         return "0 s" if value == 0 else f"{_digits(value * 1e9)} ns"
     if unit is Unit.PER_SECOND:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pytest_triton.case import Case, Value
+from pytest_triton.case import Value
 
 SCHEMA = 1
 """Version of the JSON form of records and of ``--triton-json``."""
@@ -61,14 +61,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
-
-
-def describe(case: Case) -> dict[str, Any]:
-    """Return the part of a record that is known before anything is measured."""
-    return {
-        "key": case.key,
-        "model": case.candidate.model,
-        "configuration": dict(case.candidate.patch),
-        "load": case.load.as_dict(),
-        "slo": case.slo.as_dict(),
-    }

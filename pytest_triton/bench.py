@@ -1,0 +1,101 @@
+"""A running server with an engine before it: what cases are evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_triton.case import Candidate, Case, digest
+from pytest_triton.deployment import Deployer, Deployment
+from pytest_triton.load.base import Engine
+from pytest_triton.measure import Effort, Watcher, measure
+from pytest_triton.measurement import Measurement
+from pytest_triton.saturation import find_concurrency
+from pytest_triton.server.base import Server
+from pytest_triton.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Outputs = Mapping[str, NDArray[Any]]
+
+PROBE = Effort(warmup=0.3, warmup_requests=2, warmup_limit=2.0, seconds=0.8, requests=16, limit=4.0, looks=1)
+"""The effort of one point while a load is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A case with its load resolved, what was measured and what that says."""
+
+    case: Case
+    deployment: Deployment
+    measurement: Measurement
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class Bench:
+    """A server, an engine, and what is known of the models on it."""
+
+    server: Server
+    engine: Engine
+    deployer: Deployer = field(init=False)
+    _references: dict[str, Outputs] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.deployer = Deployer(self.server)
+
+    def reference(self, case: Case) -> Outputs:
+        """Return the outputs of the default configuration for the case's inputs."""
+        inputs = case.inputs
+        shapes = {name: list(shape) for name, shape in inputs.shapes.items()}
+        key = digest([case.candidate.model, shapes, inputs.seed, case.load.batch_size, id(inputs.data)])
+        if key not in self._references:
+            deployment = self.deployer.deploy(Candidate(case.candidate.model))
+            request = self.deployer.request(deployment, inputs, case.load.batch_size)
+            self._references[key], _ = self.deployer.verify(deployment, request)
+        return self._references[key]
+
+    def evaluate(
+        self,
+        case: Case,
+        effort: Effort,
+        *,
+        reference: Outputs | None = None,
+        watch: Watcher | None = None,
+    ) -> Evaluation:
+        """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""
+        deployment = self.deployer.deploy(case.candidate)
+        load_time = deployment.load_time
+
+        def run(point: Case, with_effort: Effort) -> Measurement:
+            nonlocal load_time
+            there = replace(deployment, load_time=load_time)
+            load_time = 0.0
+            return measure(
+                self.server,
+                point,
+                self.engine,
+                effort=with_effort,
+                deployer=self.deployer,
+                deployment=there,
+                reference=reference,
+                watch=watch,
+            )
+
+        if case.load.concurrency == "auto":
+            probe = replace(effort, looks=1, **_smaller(effort))
+            case, first = find_concurrency(case, lambda point: run(point, probe))
+            cold = {name: first.metrics[name] for name in ("load_time",) if name in first.metrics}
+            measurement = run(case, effort)
+            measurement = replace(measurement, metrics={**measurement.metrics, **cold})
+        else:
+            measurement = run(case, effort)
+        return Evaluation(case, deployment, measurement, judge(measurement, case.slo))
+
+
+def _smaller(effort: Effort) -> dict[str, Any]:
+    """Bound ``effort`` by the probe's, field by field."""
+    names = ("warmup", "warmup_requests", "warmup_limit", "seconds", "requests", "limit")
+    return {name: min(getattr(effort, name), getattr(PROBE, name)) for name in names}

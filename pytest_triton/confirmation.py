@@ -1,0 +1,165 @@
+"""The end of a search: the leader and the default configuration measured in alternation, and the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_triton.bench import PROBE, Bench
+from pytest_triton.case import Candidate, Case, Load
+from pytest_triton.compare import Comparison, Contender, compare
+from pytest_triton.measure import Effort, Watcher, measure
+from pytest_triton.measurement import Estimate, Measurement
+from pytest_triton.metrics import Metric
+from pytest_triton.repository.difference import differences
+from pytest_triton.search.selection import Result, cost, finalists, rank
+from pytest_triton.verdict import Outcome, Verdict, judge
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """What a search decided, in figures that were measured anew after the choice.
+
+    ``result`` is None when the default configuration stays: it led itself, or no candidate was shown to be better.
+    ``default`` is None when there was nothing to compare. ``rejected`` says why better-looking ones fell out.
+    """
+
+    result: Result | None
+    case: Case
+    configuration: ModelConfig
+    measurement: Measurement
+    verdict: Verdict
+    gain: Estimate
+    default: Measurement | None
+    tie: bool
+    rejected: tuple[str, ...] = ()
+
+
+Blocks = Callable[[int, int], None]
+
+
+def confirm(
+    bench: Bench,
+    case: Case,
+    results: Sequence[Result],
+    by: Metric,
+    *,
+    effort: Effort,
+    watch: Watcher | None = None,
+    blocks: Blocks | None = None,
+) -> Winner | None:
+    """Re-measure the leading candidates against the default until one keeps the SLO strictly.
+
+    ``case`` is the search's case without a patch. None when no candidate may win, or none of the leaders kept
+    the SLO when measured at length; ``rank`` and the results' reasons say why.
+    """
+    rejected: list[str] = []
+    outcome: Winner | None = None
+    for leader in finalists(rank(results, by), by):
+        outcome = _confirm_one(bench, case, results, leader, by, effort, watch, blocks)
+        if outcome.verdict.outcome is Outcome.PASS or outcome.verdict.outcome is Outcome.INCONCLUSIVE:
+            return replace(outcome, rejected=tuple(rejected))
+        rejected.append(f"{leader.id}: {outcome.verdict.reason}")
+    return replace(outcome, rejected=tuple(rejected)) if outcome is not None else None
+
+
+def _confirm_one(
+    bench: Bench,
+    case: Case,
+    results: Sequence[Result],
+    leader: Result,
+    by: Metric,
+    effort: Effort,
+    watch: Watcher | None,
+    blocks: Blocks | None,
+) -> Winner:
+    deployer, model = bench.deployer, case.candidate.model
+    default = replace(case, candidate=Candidate(model))
+    default_configuration = deployer.default(model)
+    case = replace(
+        case,
+        candidate=Candidate(model, leader.patch),
+        load=replace(case.load, concurrency=leader.concurrency, batch_size=leader.batch_size),
+    )
+    deployment = deployer.deploy(case.candidate)
+    if not differences(default_configuration, deployment.configuration):
+        measurement, verdict = _judge_at_length(bench, case, None, effort, watch)
+        return Winner(None, case, default_configuration, measurement, verdict, Estimate(0.0, 0.0, 0.0), None, False)
+    default = replace(default, load=_default_load(bench, default, leader, watch))
+    comparison = _compare(bench, default, case, by, blocks)
+    measurement, verdict = _judge_at_length(bench, case, comparison.second, effort, watch)
+    gain = comparison.gain
+    tie = gain.low is None or gain.high is None or gain.low <= 0 <= gain.high
+    configuration = deployer.deploy(case.candidate).configuration
+    worse = gain.high is not None and gain.high < 0
+    if worse or (tie and not _is_cheaper(leader, default_configuration, results)):
+        kept, kept_verdict = _judge_at_length(bench, default, comparison.first, effort, watch)
+        if kept_verdict.outcome is not Outcome.FAIL:
+            nothing = Estimate(0.0, 0.0, 0.0)
+            return Winner(None, default, default_configuration, kept, kept_verdict, nothing, comparison.first, tie)
+    return Winner(leader, case, configuration, measurement, verdict, gain, comparison.first, tie)
+
+
+def _default_load(bench: Bench, default: Case, leader: Result, watch: Watcher | None) -> Load:
+    """Give the default configuration the load that serves it best, so that the gain is not the load's."""
+    load = replace(default.load, batch_size=leader.batch_size)
+    if default.load.concurrency != "auto":
+        return replace(load, concurrency=leader.concurrency)
+    return bench.evaluate(replace(default, load=load), PROBE, watch=watch).case.load
+
+
+def _compare(bench: Bench, default: Case, case: Case, by: Metric, blocks: Blocks | None) -> Comparison:
+    deployer, model = bench.deployer, case.candidate.model
+    alias = bench.server.alias(model)
+    # With an alias both are loaded at once and a block costs no reload; without one they take turns under one name.
+    try:
+        return compare(
+            bench.server,
+            bench.engine,
+            deployer,
+            Contender(default, lambda: deployer.deploy(default.candidate)),
+            Contender(case, lambda: deployer.deploy(case.candidate, name=alias or "")),
+            by,
+            watch=blocks,
+        )
+    finally:
+        if alias is not None:
+            deployer.remove(alias)
+
+
+def _judge_at_length(
+    bench: Bench, case: Case, measured: Measurement | None, effort: Effort, watch: Watcher | None
+) -> tuple[Measurement, Verdict]:
+    """Judge what the comparison measured; measure at length only when that does not decide."""
+    if measured is not None:
+        verdict = judge(measured, case.slo)
+        if verdict.outcome is not Outcome.INCONCLUSIVE:
+            return measured, verdict
+    deployment = bench.deployer.deploy(case.candidate)
+    measurement = measure(
+        bench.server,
+        case,
+        bench.engine,
+        effort=effort,
+        deployer=bench.deployer,
+        deployment=deployment,
+        watch=watch,
+    )
+    return measurement, judge(measurement, case.slo)
+
+
+def _is_cheaper(leader: Result, default: ModelConfig, results: Sequence[Result]) -> bool:
+    same = [r for r in results if not r.patch]
+    instances = count_instances(default)
+    if leader.instances != instances:
+        return leader.instances < instances
+    return bool(same) and cost(leader) < cost(same[0])
+
+
+def count_instances(configuration: ModelConfig) -> int:
+    """Add up the instances of all groups."""
+    return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)

@@ -1,0 +1,44 @@
+"""Our own server, engine and strategy, for when no other plugin brings one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_triton.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_triton.load.base import Engine
+    from pytest_triton.search.strategies.base import Strategy
+    from pytest_triton.server.base import Server
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_triton_make_server(
+    config: pytest.Config, repository: Path | None, arguments: Sequence[str], output: Path
+) -> Server:
+    """The server that ``--triton-server`` names."""
+    from pytest_triton.server.choice import choose
+
+    kind, _ = options.setting(config, "server")
+    python, _ = options.setting(config, "embedded-python")
+    return choose(kind, repository, output=output, arguments=arguments, python=python or None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_triton_make_engine(config: pytest.Config) -> Engine:
+    """The wire engine."""
+    from pytest_triton.load import WireEngine
+
+    return WireEngine()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_triton_make_strategy(config: pytest.Config, candidates: int) -> Strategy:
+    """Every candidate alike, within ``--triton-budget``."""
+    from pytest_triton.search.strategies import Exhaustive
+
+    return Exhaustive(budget=options.budget(config))

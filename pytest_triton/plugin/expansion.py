@@ -1,0 +1,149 @@
+"""Markers -> cases: what each collected test will measure, decided without a server, a GPU or a model file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_triton.case import Candidate, Case, digest
+from pytest_triton.errors import MarkerError, PytestTritonError
+from pytest_triton.plugin import markers, options
+from pytest_triton.plugin.markers import Wish
+
+PLAN = "_triton_plan"
+BEST = "best"
+_LETTERS = {"concurrency": "c", "batch_size": "bs", "protocol": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search that several collected tests share. ``points`` maps each candidate's id to its case."""
+
+    key: str
+    objective: str
+    base: Case
+    points: dict[str, Case]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one collected test measures: a case of its own, a candidate of a search, or the search's end."""
+
+    case: Case
+    point: str = ""
+    search: Search | None = None
+
+
+def expand(metafunc: pytest.Metafunc) -> None:
+    """Turn the markers of one test function into test cases. Problems are collection errors without a traceback."""
+    marks = list(metafunc.definition.iter_markers())
+    if not any(mark.name.startswith("triton_") for mark in marks) and PLAN not in metafunc.fixturenames:
+        return
+    try:
+        wish = markers.read(marks)
+        if wish.search is not None:
+            _expand_search(metafunc, wish)
+        elif PLAN in metafunc.fixturenames and wish.expanded:
+            cases = dict(_cases(wish, metafunc.definition.path))
+            metafunc.parametrize(PLAN, [Plan(case) for case in cases.values()], ids=list(cases), indirect=True)
+        elif wish.expanded:
+            raise MarkerError(
+                "triton_load with a list of values needs the triton_perf fixture", hint="add triton_perf as an argument"
+            )
+    except PytestTritonError as error:
+        raise pytest.Collector.CollectError(f"{metafunc.definition.nodeid}: {error}") from None
+
+
+def plan_of(node: pytest.Item) -> Plan:
+    """Return the plan of a test that was not expanded, from all its markers, a parameter's own among them."""
+    wish = markers.read(node.iter_markers())
+    if wish.expanded or wish.search is not None:
+        raise MarkerError(
+            "a list of loads and triton_search belong on the test function, its class or module",
+            hint="a marker of one pytest.param can hold single values only",
+        )
+    (_, case), *_ = _cases(wish, node.path)
+    return Plan(case)
+
+
+def model_of(wish: Wish, test_file: Path) -> str:
+    """Return the model a test is about. Raises ``MarkerError`` when nothing says so."""
+    if wish.model is not None:
+        return wish.model
+    from pytest_triton.repository.layout import is_model_folder
+
+    if is_model_folder(test_file.parent):
+        return test_file.parent.name
+    raise MarkerError(
+        "no model is named",
+        hint=f'mark the test with @pytest.mark.triton_model("name"), or put {test_file.name} into the model\'s folder',
+    )
+
+
+def _cases(wish: Wish, test_file: Path) -> Iterator[tuple[str, Case]]:
+    model = model_of(wish, test_file)
+    for values in itertools.product(*wish.loads.values()):
+        load = dict(zip(wish.loads, values, strict=True))
+        name = "-".join(f"{_LETTERS[field]}{value}" for field, value in load.items() if field in wish.expanded)
+        yield name, Case(Candidate(model), markers.make_load(load), wish.inputs, wish.slo)
+
+
+def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:
+    from pytest_triton.search.selection import objective
+
+    assert wish.search is not None
+    if PLAN not in metafunc.fixturenames:
+        raise MarkerError("triton_search needs the triton_perf fixture", hint="add triton_perf as an argument")
+    try:
+        objective(wish.search.objective)
+        search = _make_search(metafunc, wish)
+    except PytestTritonError as error:
+        raise MarkerError(f"triton_search: {error.problem}", hint=error.hint, details=error.details) from None
+    plans = [Plan(case, point, search) for point, case in search.points.items()]
+    plans.append(Plan(search.base, BEST, search))
+    metafunc.parametrize(PLAN, plans, ids=[*search.points, BEST], indirect=True)
+
+
+def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
+    from pytest_triton.repository.fields import canonical_path, canonical_value
+    from pytest_triton.search.space import expand as expand_axes
+
+    assert wish.search is not None
+    axes: dict[str, Any] = dict(wish.search.axes)
+    loads = dict(wish.loads)
+    for field in wish.expanded:
+        # A list in triton_load beside a search is one more axis of it.
+        axes.setdefault(field, loads[field])
+    base_load = markers.make_load({field: values[0] for field, values in loads.items()})
+    base = Case(Candidate(model_of(wish, metafunc.definition.path)), base_load, wish.inputs, wish.slo)
+    points = {}
+    for point in expand_axes(axes, canonical_path, canonical_value, markers.check_load):
+        candidate = replace(base.candidate, patch=point.patch)
+        points[point.id] = replace(base, candidate=candidate, load=replace(base.load, **point.load))
+    key = digest([metafunc.definition.nodeid, wish.search.objective, [case.key for case in points.values()]])
+    return Search(key, wish.search.objective, base, points)
+
+
+def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say after collection what the tests will run on."""
+    plans = [
+        callspec.params[PLAN]
+        for item in items
+        if (callspec := getattr(item, "callspec", None))
+        if PLAN in callspec.params
+    ]
+    single = sum(1 for item in items if PLAN in getattr(item, "fixturenames", ()) and not hasattr(item, "callspec"))
+    searches = {plan.search.key for plan in plans if plan.search is not None}
+    if not plans and not single:
+        return []
+    server, source = options.setting(config, "server")
+    candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
+    parts = [f"{len(plans) - candidates - len(searches) + single} cases"]
+    if searches:
+        parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates} candidates")
+    return [f"triton: {', '.join(parts)} on server {server} ({source})"]

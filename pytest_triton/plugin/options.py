@@ -1,0 +1,135 @@
+"""Command line options, each with an ini key to fall back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_triton.errors import OptionError, PytestTritonError
+from pytest_triton.quantities import Unit, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting. Values stay strings, so that pytest-xdist can ship them to its workers."""
+
+    name: str
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+    metavar: str = "VALUE"
+    flag: bool = False
+    command_line: bool = True
+
+    @property
+    def ini(self) -> str:
+        """The ini key."""
+        return f"triton_{self.name.replace('-', '_')}"
+
+
+OPTIONS = {
+    option.name: option
+    for option in (
+        Option(
+            "server",
+            "auto",
+            "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), or the "
+            "address of a running one (http://host:port). auto: local if there is one, else embedded",
+            metavar="auto|embedded|local|URL",
+        ),
+        Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
+        Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
+        Option("json", "", "write what the run found to this file", metavar="PATH"),
+        Option(
+            "inconclusive",
+            "warn",
+            "what a test that could not be decided does to the exit status: warn, fail or pass",
+            choices=("warn", "fail", "pass"),
+            metavar="warn|fail|pass",
+        ),
+        Option("budget", "", "time for each search, as in 10m; what is left is skipped", metavar="TIME"),
+        Option("apply-best", "", "install a search's winner in the repository; the original is kept", flag=True),
+        Option("smoke", "", "one short load per case: does everything work? Judges nothing", flag=True),
+        Option(
+            "embedded-python",
+            "",
+            "interpreter that the embedded server runs models with (default: the one that runs pytest)",
+            metavar="PATH",
+            command_line=False,
+        ),
+    )
+}
+
+
+def add(parser: pytest.Parser) -> None:
+    """Register every option and ini key."""
+    group = parser.getgroup("triton", "performance tests on Triton Inference Server")
+    for option in OPTIONS.values():
+        text = option.help + (f" (default: {option.default})" if option.default else "")
+        parser.addini(option.ini, text, default=None)
+        if not option.command_line:
+            continue
+        if option.flag:
+            group.addoption(f"--triton-{option.name}", action="store_const", const="1", default=None, help=text)
+        else:
+            group.addoption(f"--triton-{option.name}", default=None, metavar=option.metavar, help=text)
+
+
+def setting(config: pytest.Config, name: str) -> tuple[str, str]:
+    """Return the value of a setting and where it comes from: ``command line``, ``ini`` or ``default``."""
+    option = OPTIONS[name]
+    if option.command_line:
+        value = config.getoption(f"triton_{name.replace('-', '_')}", default=None)
+        if value is not None:
+            return _checked(option, str(value), f"--triton-{name}"), "command line"
+    value = config.getini(option.ini)
+    if value is not None:
+        return _checked(option, str(value).strip(), option.ini), "ini"
+    return option.default, "default"
+
+
+def _checked(option: Option, value: str, written: str) -> str:
+    if option.choices and value not in option.choices:
+        raise OptionError(f"{written}={value} is not one of {', '.join(option.choices)}")
+    return value
+
+
+def is_set(config: pytest.Config, name: str) -> bool:
+    """Tell whether a flag is set."""
+    return setting(config, name)[0].lower() in ("1", "true", "yes", "on")
+
+
+def folder(config: pytest.Config, name: str) -> Path | None:
+    """Return a path setting made absolute: an ini key's from the ini file's folder, an option's from where pytest ran."""
+    value, source = setting(config, name)
+    if not value:
+        return None
+    base = config.invocation_params.dir if source == "command line" else config.rootpath
+    return (base / Path(value).expanduser()).absolute()
+
+
+def budget(config: pytest.Config) -> float | None:
+    """Return the time for each search in seconds, or None for no end."""
+    value, _ = setting(config, "budget")
+    if not value:
+        return None
+    try:
+        return parse(value, Unit.SECONDS)
+    except PytestTritonError as error:
+        raise OptionError(f"--triton-budget: {error.problem}", hint=error.hint) from None
+
+
+def check(config: pytest.Config) -> None:
+    """Raise ``OptionError`` for the first setting with an impossible value."""
+    for name in OPTIONS:
+        setting(config, name)
+    budget(config)
+
+
+def header(config: pytest.Config) -> list[str]:
+    """Say what was chosen and from where; nothing when all is as by default."""
+    chosen = [(name, *setting(config, name)) for name in OPTIONS]
+    told = [f"{name} {value} ({source})" for name, value, source in chosen if source != "default"]
+    return [f"triton: {', '.join(told)}"] if told else []

@@ -1,0 +1,63 @@
+"""Records on test reports: how they travel, and the words and letters pytest shows for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_triton.results.record import Record
+
+RECORDS = pytest.StashKey[list[Record]]()
+
+# Letter and colour of what became of a test that did not fail.
+_WORDS = {
+    "inconclusive": ("I", "yellow"),
+    "infeasible": ("i", "yellow"),
+    "unloadable": ("u", "yellow"),
+    "disqualified": ("d", "yellow"),
+    "skipped": ("s", "yellow"),
+}
+
+
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put the item's records on its report, as plain JSON, so that they cross pytest-xdist."""
+    if report.when != "call":
+        return
+    records = item.stash.get(RECORDS, [])
+    if not records:
+        return
+    report.triton = [record.as_dict() for record in records]  # type: ignore[attr-defined]
+    last = records[-1]
+    report.user_properties.append(("triton_verdict", last.verdict))
+    for name in ("throughput", "p50", "p99", "error_rate"):
+        if name in last.measurement:
+            report.user_properties.append((f"triton_{name}", last.measurement[name]["value"]))
+
+
+def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Return category, letter and word of a report that carries a record, None to leave it to pytest."""
+    records = getattr(report, "triton", None)
+    if not records:
+        return None
+    last = records[-1]
+    if report.failed:
+        return ("error", "E", ("ERROR", {"red": True})) if last["verdict"] == "ERROR" else None
+    name = "inconclusive" if last["verdict"] == "INCONCLUSIVE" and not last["status"] else last["status"]
+    if name not in _WORDS:
+        return None
+    letter, colour = _WORDS[name]
+    return name, letter, (name.upper(), {colour: True})
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
+
+    records: list[Record]
+    keep: bool
+    active: bool
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.keep and self.active:
+            self.records.extend(Record.from_dict(values) for values in getattr(report, "triton", ()))

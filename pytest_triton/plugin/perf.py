@@ -1,0 +1,175 @@
+"""``triton_perf()``: from a collected test's plan to its record, and to what pytest makes of it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_triton.bench import Bench, Evaluation
+from pytest_triton.case import Case
+from pytest_triton.errors import MarkerError, MeasurementError, PytestTritonError, ServerDied, SLOViolation
+from pytest_triton.lease import lease
+from pytest_triton.measure import SMOKE, Effort
+from pytest_triton.measurement import Measurement
+from pytest_triton.plugin import options
+from pytest_triton.plugin.expansion import BEST, Plan
+from pytest_triton.plugin.markers import Overrides
+from pytest_triton.plugin.state import State
+from pytest_triton.report.message import explain
+from pytest_triton.repository.configuration import read
+from pytest_triton.repository.layout import CONFIGURATION, find_model
+from pytest_triton.results.record import Record
+from pytest_triton.results.recording import Recorder
+from pytest_triton.server.base import Server
+from pytest_triton.verdict import Outcome
+
+
+class TritonInconclusiveWarning(UserWarning):
+    """A measurement could not decide its SLO within its bounds."""
+
+
+class Inconclusive(AssertionError):
+    """A measurement could not decide its SLO, and ``--triton-inconclusive=fail`` asks for a decision."""
+
+
+def find_in_repository(server: Server, model: str) -> None:
+    """Raise ``ModelNotFound`` or ``ConfigurationError`` before Triton is asked, when the repository is at hand."""
+    if server.repository is not None:
+        folder = find_model(server.repository, model)
+        if folder.configuration is not None:
+            read(folder.configuration)
+
+
+@dataclass(slots=True)
+class TritonPerf:
+    """What the ``triton_perf`` fixture hands out."""
+
+    node: pytest.Item
+    plan: Plan
+    state: State
+    repository: Path | None
+    arguments: Sequence[str]
+    data: Any = None
+    _calls: int = field(default=0, init=False)
+
+    def __call__(self, **overrides: Any) -> Measurement:
+        """Measure, judge and record this test's case; return the measurement.
+
+        Raises ``SLOViolation`` when a bound is missed, a ``PytestTritonError`` when nothing valid was measured.
+        """
+        __tracebackhide__ = True
+        try:
+            return self._run(Overrides.read(overrides))
+        except (PytestTritonError, AssertionError) as error:
+            # The reader's own line is what matters in the traceback, not ours.
+            raise error.with_traceback(None) from None
+        finally:
+            self.state.progress.clear()
+
+    def _run(self, overrides: Overrides) -> Measurement:
+        self._calls += 1
+        case = self._case(overrides)
+        self.state.progress.subject = self.node.name
+        recorder = self._recorder()
+        try:
+            self.state.prepare_output()
+            if self.plan.search is not None:
+                from pytest_triton.plugin import searching
+
+                run = searching.decide if self.plan.point == BEST else searching.try_candidate
+                return run(self, self.plan.search, case, recorder)
+            with self.lease() as bench:
+                evaluation = bench.evaluate(case, self.effort, watch=self.state.progress.measuring)
+                self.keep(recorder.measured(evaluation))
+                self.settle(evaluation, bench.server)
+                return evaluation.measurement
+        except PytestTritonError as error:
+            error.model = error.model or case.candidate.model
+            if isinstance(error, ServerDied):
+                # The next test gets a fresh server.
+                self.state.stop()
+            if not self._kept_error():
+                self.keep(recorder.unmeasured(case, Outcome.ERROR, error.problem, "error"))
+            raise
+
+    def _case(self, overrides: Overrides) -> Case:
+        case = self.plan.case
+        if overrides.load:
+            if self.plan.search is not None:
+                raise MarkerError(
+                    "triton_perf() takes no arguments in a search",
+                    hint="put the load into the axes of triton_search or into triton_load",
+                )
+            case = replace(case, load=replace(case.load, **overrides.load))
+        if self.data is not None and case.inputs.data is None:
+            case = replace(case, inputs=replace(case.inputs, data=self.data))
+        return case
+
+    def _recorder(self) -> Recorder:
+        search = self.plan.search
+        return Recorder(
+            id=self.node.nodeid if self._calls == 1 else f"{self.node.nodeid}#{self._calls}",
+            run=self.state.run,
+            search=search.key if search is not None else "",
+            point=self.plan.point if self.plan.point != BEST else "",
+            began=time.time(),
+        )
+
+    def _kept_error(self) -> bool:
+        """Tell whether this call has left its record already: it was measured, and not valid."""
+        last = self.state.records[-1] if self.state.records else None
+        return last is not None and last.id == self._recorder().id and last.verdict == Outcome.ERROR.value
+
+    @property
+    def smoke(self) -> bool:
+        """Whether only to see that everything works."""
+        return options.is_set(self.state.config, "smoke")
+
+    @property
+    def effort(self) -> Effort:
+        """How long to measure what is judged."""
+        return SMOKE if self.smoke else Effort()
+
+    @contextmanager
+    def lease(self) -> Iterator[Bench]:
+        """Wait for the device, then give the bench with a running server, the model's folder checked."""
+        with lease(waiting=self.state.progress.say):
+            bench = self.state.bench(self.repository, self.arguments)
+            find_in_repository(bench.server, self.plan.case.candidate.model)
+            yield bench
+
+    def keep(self, record: Record) -> None:
+        """Keep a record."""
+        self.state.keep(self.node, record)
+
+    def settle(self, evaluation: Evaluation, server: Server) -> None:
+        """Turn a verdict into what pytest understands. Returns when the test passes."""
+        outcome, model = evaluation.verdict.outcome, evaluation.case.candidate.model
+        if outcome is Outcome.ERROR:
+            raise MeasurementError(
+                f"{model}: the measurement is not valid: {evaluation.verdict.reason}",
+                model=model,
+                configuration=self.plan.point,
+                hint=f"server.log: {server.log}" if server.log is not None else "",
+            )
+        if outcome is Outcome.PASS or self.smoke:
+            return
+        text = explain(evaluation, log=server.log, configuration=self._configuration_path(model))
+        if outcome is Outcome.FAIL:
+            raise SLOViolation(text)
+        policy, _ = options.setting(self.state.config, "inconclusive")
+        if policy == "fail":
+            raise Inconclusive(text)
+        if policy == "warn":
+            warnings.warn(TritonInconclusiveWarning(text), stacklevel=4)
+
+    def _configuration_path(self, model: str) -> Path | None:
+        path = self.repository / model / CONFIGURATION if self.repository is not None else None
+        return path if path is not None and path.exists() else None

@@ -1,0 +1,187 @@
+"""What one pytest session knows: its server, its records, its troubles. Lives in ``config.stash``."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_triton.errors import OptionError, PytestTritonError
+from pytest_triton.plugin import defaults, options
+from pytest_triton.plugin.outcomes import RECORDS, Recorder
+from pytest_triton.plugin.progress import ProgressLine
+from pytest_triton.results.record import Record
+from pytest_triton.results.store import Store
+
+if TYPE_CHECKING:
+    from pytest_triton.bench import Bench
+    from pytest_triton.server.base import Server
+
+_WAIT_FOR_OTHERS = 600.0
+"""Seconds without a new record after which a search's other candidates are given up, under pytest-xdist."""
+
+
+@dataclass(slots=True)
+class State:
+    """The state of one session, or of one xdist worker's."""
+
+    config: pytest.Config
+    run: str
+    worker: str
+    progress: ProgressLine
+    records: list[Record] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    _bench: Bench | None = None
+    _served: tuple[Path | None, tuple[str, ...]] = (None, ())
+
+    @property
+    def output(self) -> Path:
+        """The folder for records, logs and winners."""
+        folder = options.folder(self.config, "output")
+        assert folder is not None
+        return folder
+
+    @property
+    def store(self) -> Store:
+        """Where records go, one line each."""
+        return Store(self.output / "records.jsonl")
+
+    def prepare_output(self) -> Path:
+        """Make the folder that this process writes its logs to. Raises ``OptionError`` when it cannot be written."""
+        folder = self.output / self.worker if self.worker else self.output
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / f".writable-{self.run}"
+            probe.write_bytes(b"x" * 4096)
+            probe.unlink()
+            ignore = self.output / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            raise OptionError(
+                f"cannot write to the output folder {folder}: {error.strerror}",
+                hint="Name a folder that can be written with --triton-output, or free some space.",
+            ) from error
+        return folder
+
+    def bench(self, repository: Path | None, arguments: Sequence[str]) -> Bench:
+        """Return a bench with a running server for ``repository``, starting one where there is none.
+
+        One server runs at a time: another repository or other arguments end the one before.
+        """
+        wanted = (repository, tuple(arguments))
+        if self._bench is not None and self._served == wanted:
+            try:
+                self._bench.server.check()
+                return self._bench
+            except PytestTritonError:
+                self.stop()
+        self.stop()
+        output = self.prepare_output()
+        hook = self.config.hook
+        server: Server = hook.pytest_triton_make_server(
+            config=self.config, repository=repository, arguments=list(arguments), output=output
+        )
+        engine = hook.pytest_triton_make_engine(config=self.config)
+        self.progress.say("starting Triton")
+        try:
+            server.start()
+        except BaseException:
+            server.stop()
+            raise
+        from pytest_triton.bench import Bench
+
+        self._bench, self._served = Bench(server, engine), wanted
+        return self._bench
+
+    def stop(self) -> None:
+        """End the server, if one runs."""
+        bench, self._bench = self._bench, None
+        if bench is not None:
+            bench.server.stop()
+
+    def keep(self, item: pytest.Item, record: Record) -> None:
+        """Keep a record: in memory, on the test's report, and at once in the store."""
+        self.records.append(record)
+        item.stash.setdefault(RECORDS, []).append(record)
+        try:
+            self.store.append(record)
+        except PytestTritonError as error:
+            self.troubled(str(error))
+
+    def troubled(self, message: str) -> None:
+        """Remember a trouble that harms no measurement: it is told at the end and the run exits non-zero."""
+        if message not in self.troubles:
+            self.troubles.append(message)
+
+    def search_records(self, search: str, points: Sequence[str]) -> list[Record]:
+        """Return the records of a search's candidates; under xdist wait for those that other workers measure."""
+        if not self.worker:
+            return [r for r in self.records if r.search == search and r.point]
+        found: dict[str, Record] = {}
+        last = time.monotonic()
+        while True:
+            known = len(found)
+            found.update({r.point: r for r in self.store.read(self.run) if r.search == search and r.point})
+            if len(found) >= len(points):
+                break
+            if len(found) > known:
+                last = time.monotonic()
+            elif time.monotonic() - last > _WAIT_FOR_OTHERS:
+                break
+            time.sleep(0.2)
+        return [found[point] for point in points if point in found]
+
+
+STATE = pytest.StashKey[State]()
+
+
+def begin(config: pytest.Config) -> None:
+    """Set up the session's state."""
+    worker = getattr(config, "workerinput", None)
+    run = worker["testrunuid"] if worker else uuid.uuid4().hex
+    state = State(config, run, worker["workerid"] if worker else "", ProgressLine(config))
+    config.stash[STATE] = state
+    config.pluginmanager.register(defaults, "triton-defaults")
+    config.pluginmanager.register(Recorder(state.records, keep=not worker, active=_controls_workers(config)))
+    try:
+        options.check(config)
+    except PytestTritonError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _controls_workers(config: pytest.Config) -> bool:
+    return bool(config.getoption("tx", default=None)) and not hasattr(config, "workerinput")
+
+
+def finish(session: pytest.Session) -> None:
+    """End the server and write what the run found, before the terminal's summary."""
+    state = session.config.stash[STATE]
+    state.progress.clear()
+    state.stop()
+    if state.worker:
+        return
+    path = options.folder(session.config, "json")
+    if path is not None:
+        from pytest_triton.report.json import write
+        from pytest_triton.results.fingerprint import fingerprint
+
+        try:
+            write(path, state.records, fingerprint(session.config.rootpath))
+        except PytestTritonError as error:
+            state.troubled(str(error))
+    if state.troubles and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def end(config: pytest.Config) -> None:
+    """End what still runs when the session did not finish."""
+    state = config.stash.get(STATE, None)
+    if state is not None:
+        state.stop()

@@ -1,0 +1,32 @@
+"""The end of pytest's terminal output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_triton.plugin.state import STATE
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def summarise(reporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print what was measured, what each search decided, and any trouble on the way."""
+    state = config.stash.get(STATE, None)
+    if state is None or not (state.records or state.troubles):
+        return
+    from pytest_triton.report import summary
+
+    lines = summary.loads(state.records)
+    if lines:
+        reporter.section("triton", sep="-")
+        for line in lines:
+            reporter.line(line)
+    for block in summary.searches(state.records):
+        reporter.section("triton search", sep="-")
+        for line in block:
+            reporter.line(line)
+    for trouble in state.troubles:
+        reporter.line(f"triton: {trouble}", red=True)

@@ -1,0 +1,90 @@
+"""The message of a missed or undecided SLO. Its first line stands alone; the rest is the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_triton.bench import Evaluation
+from pytest_triton.breakdown import advice, components, shares
+from pytest_triton.case import Case
+from pytest_triton.metrics import Metric
+from pytest_triton.quantities import Unit, show
+from pytest_triton.report.table import table
+from pytest_triton.results.record import Record
+from pytest_triton.verdict import Check, Outcome
+
+_WORDS = {
+    Outcome.PASS: "met",
+    Outcome.FAIL: "MISSED",
+    Outcome.INCONCLUSIVE: "UNDECIDED",
+    Outcome.ERROR: "UNKNOWN",
+}
+
+
+def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: Path | None = None) -> str:
+    """Say which bounds are missed or undecided, where the time went, what to do, and how much was measured."""
+    case, measurement, verdict = evaluation.case, evaluation.measurement, evaluation.verdict
+    lines = [f"{case.candidate.model}, {_load(case)}: {verdict.reason}", ""]
+    lines += table(
+        ("bound", "measured", "interval", "limit", "margin", ""),
+        [_row(check) for check in verdict.checks],
+        indent="  ",
+    )
+    total = sum(seconds for _, seconds in components(measurement))
+    if total:
+        parts = " | ".join(f"{label} {share:.0%}" for label, share in shares(measurement).items())
+        lines += ["", f"  Where the time went (mean {show(total, Unit.SECONDS)}): {parts}"]
+    hint = advice(measurement, verdict, case.load)
+    if hint:
+        lines.append(f"  {hint}")
+    lines.append(
+        f"  Measured: {measurement.requests:,} requests in {show(measurement.seconds, Unit.SECONDS)} "
+        f"after {show(measurement.warmup_seconds, Unit.SECONDS)} of warm-up, in {measurement.looks} looks."
+    )
+    if configuration is not None:
+        lines.append(f"  config.pbtxt: {configuration}")
+    if log is not None:
+        lines.append(f"  server.log: {log}")
+    return "\n".join(lines)
+
+
+def _load(case: Case) -> str:
+    batch = case.load.batch_size
+    return f"concurrency {case.load.concurrency}" + (f", batch size {batch}" if batch != 1 else "")
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    unit, estimate = check.bound.metric.unit, check.estimate
+    interval = "-"
+    if estimate is not None and (estimate.low is not None or estimate.high is not None):
+        interval = f"{show(estimate.low, unit)} to {show(estimate.high, unit)}"
+    return (
+        check.bound.metric.name,
+        show(estimate.value if estimate is not None else None, unit),
+        interval,
+        f"{check.bound.direction.value} {show(check.bound.limit, unit)}",
+        f"{check.margin:+.1%}" if check.margin is not None else "-",
+        _WORDS[check.outcome],
+    )
+
+
+def no_winner(model: str, by: Metric, records: Sequence[Record]) -> str:
+    """Say why no candidate of a search can win: each one's reason, and the nearest miss."""
+    counts: dict[str, int] = {}
+    for record in records:
+        counts[record.status] = counts.get(record.status, 0) + 1
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [f"{model}: no configuration can win: {told} of {len(records)} candidates", ""]
+    lines += [f"  {record.point}: {record.status}: {record.reason}" for record in records]
+    missed = [(margin, record) for record in records if (margin := _worst_margin(record)) is not None]
+    if missed:
+        margin, record = max(missed, key=lambda pair: pair[0])
+        lines += ["", f"  Nearest miss: {record.point}, {-margin:.1%} beyond its bound ({record.reason})"]
+    lines.append(f"  Relax the SLO, or widen the space; the objective was {by.name}.")
+    return "\n".join(lines)
+
+
+def _worst_margin(record: Record) -> float | None:
+    margins = [check["margin"] for check in record.checks if check["margin"] is not None]
+    return min(margins) if margins else None

@@ -1,0 +1,95 @@
+"""Records made from what happened to a case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_triton.bench import Evaluation
+from pytest_triton.case import Case
+from pytest_triton.confirmation import Winner, count_instances
+from pytest_triton.measurement import Measurement
+from pytest_triton.results.record import Record
+from pytest_triton.search.selection import Result, Status
+from pytest_triton.verdict import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Makes the records of one test. ``began`` is the wall clock when it did, in seconds since the epoch."""
+
+    id: str
+    run: str
+    search: str = ""
+    point: str = ""
+    began: float = 0.0
+
+    def unmeasured(self, case: Case, outcome: Outcome, reason: str, status: str) -> Record:
+        """Record a case that nothing was measured of, and why."""
+        return Record(
+            id=self.id,
+            key=case.key,
+            model=case.candidate.model,
+            configuration=dict(case.candidate.patch),
+            load=case.load.as_dict(),
+            slo=case.slo.as_dict(),
+            verdict=outcome.value,
+            reason=reason,
+            status=status,
+            search=self.search,
+            point=self.point,
+            run=self.run,
+            began=self.began,
+            seconds=time.time() - self.began,
+        )
+
+    def measured(self, evaluation: Evaluation, *, status: str = "") -> Record:
+        """Record an evaluation."""
+        measurement, configuration = evaluation.measurement, evaluation.deployment.configuration
+        verdict = evaluation.verdict
+        return replace(
+            self.unmeasured(evaluation.case, verdict.outcome, verdict.reason, status),
+            measurement=measurement.as_dict(),
+            checks=tuple(check.as_dict() for check in verdict.checks),
+            requests=measurement.requests,
+            instances=count_instances(configuration),
+            max_batch_size=configuration.max_batch_size,
+            dynamic_batching=configuration.HasField("dynamic_batching"),
+        )
+
+
+def summarise(
+    winner: Winner, objective: str, records: Sequence[Record], candidates: int, written: dict[str, str]
+) -> dict[str, Any]:
+    """Return what a search decided, as plain JSON. ``records`` are its candidates'."""
+    return {
+        "model": winner.case.candidate.model,
+        "objective": objective,
+        "winner": winner.result.id if winner.result is not None else "default",
+        "configuration": dict(winner.case.candidate.patch),
+        "gain": {"value": winner.gain.value, "low": winner.gain.low, "high": winner.gain.high},
+        "tie": winner.tie,
+        "measured": sum(1 for record in records if record.measurement),
+        "candidates": candidates,
+        "seconds": time.time() - min(record.began for record in records),
+        "default": winner.default.as_dict() if winner.default is not None else {},
+        "rejected": list(winner.rejected),
+        **written,
+    }
+
+
+def read_result(record: Record) -> Result:
+    """Return what a search knows of the candidate that ``record`` is about."""
+    concurrency = record.load["concurrency"]
+    return Result(
+        record.point,
+        record.configuration,
+        Status(record.status),
+        record.reason,
+        concurrency if isinstance(concurrency, int) else 0,
+        int(record.load["batch_size"]),
+        record.instances,
+        Measurement.from_dict(record.measurement).metrics,
+    )

@@ -1,0 +1,53 @@
+"""The winner of a search as a config.pbtxt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_triton.case import Value
+from pytest_triton.repository.configuration import read, read_text, to_text
+from pytest_triton.repository.difference import unified
+from pytest_triton.repository.installation import write
+from pytest_triton.repository.layout import CONFIGURATION
+from pytest_triton.repository.patch import apply
+from pytest_triton.repository.textfile import rewrite
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Where a winner goes: always into ``folder``; into the repository only when ``into_repository`` says so."""
+
+    folder: Path
+    repository: Path | None = None
+    into_repository: bool = False
+
+
+def write_winner(install: Install, model: str, patch: Mapping[str, Value], applied: ModelConfig) -> dict[str, str]:
+    """Write the winner's config.pbtxt: the model's own file with the patch in it, nothing else touched.
+
+    Where the model has no file of its own, or the repository is not at hand, it is the configuration that Triton
+    ``applied``. Returns what was written: ``path``, ``diff`` against the original and, if installed, ``installed``
+    and ``original``. Raises ``RepositoryError`` when a folder cannot be written.
+    """
+    source = install.repository / model / CONFIGURATION if install.repository is not None else None
+    if source is not None and source.exists():
+        original = read_text(source)
+        text = rewrite(original, apply(read(source), patch))
+    else:
+        original, text = "", to_text(applied)
+    install.folder.mkdir(parents=True, exist_ok=True)
+    path = install.folder / CONFIGURATION
+    write(path, text, keep_original=False)
+    written = {"path": str(path), "diff": unified(original, text)}
+    if install.into_repository and source is not None:
+        kept = write(source, text)
+        written["installed"] = str(source)
+        if kept is not None:
+            written["original"] = str(kept)
+    return written
