@@ -1,0 +1,7 @@
+"""The one error of this backend."""
+
+from __future__ import annotations
+
+
+class RefusalError(Exception):
+    """A model that cannot be served, or a request that cannot be answered, and why: one sentence for the user."""
