@@ -54,7 +54,7 @@ class Bench:
         if key not in self._references:
             deployment = self.deployer.deploy(Candidate(case.candidate.model))
             request = self.deployer.request(deployment, inputs, case.load.batch_size)
-            self._references[key], _ = self.deployer.verify(deployment, request)
+            self._references[key] = self.deployer.verify(deployment, request)
         return self._references[key]
 
     def evaluate(
@@ -67,31 +67,23 @@ class Bench:
     ) -> Evaluation:
         """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""
         deployment = self.deployer.deploy(case.candidate)
-        load_time = deployment.load_time
 
         def run(point: Case, with_effort: Effort) -> Measurement:
-            nonlocal load_time
-            there = replace(deployment, load_time=load_time)
-            load_time = 0.0
             return measure(
                 self.server,
                 point,
                 self.engine,
                 effort=with_effort,
                 deployer=self.deployer,
-                deployment=there,
+                deployment=deployment,
                 reference=reference,
                 watch=watch,
             )
 
         if case.load.concurrency == "auto":
             probe = replace(effort, looks=1, **_smaller(effort))
-            case, first = find_concurrency(case, lambda point: run(point, probe))
-            cold = {name: first.metrics[name] for name in ("load_time",) if name in first.metrics}
-            measurement = run(case, effort)
-            measurement = replace(measurement, metrics={**measurement.metrics, **cold})
-        else:
-            measurement = run(case, effort)
+            case, _ = find_concurrency(case, lambda point: run(point, probe))
+        measurement = run(case, effort)
         return Evaluation(case, deployment, measurement, judge(measurement, case.slo))
 
 

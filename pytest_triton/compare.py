@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
-from pytest_triton.load.base import Engine, Request
+from pytest_triton.load.base import Engine
 from pytest_triton.measure import open_load
-from pytest_triton.measurement import Estimate, Measurement, measure_trace, merge
-from pytest_triton.metrics import Better, Metric
+from pytest_triton.measurement import Measurement, measure_trace, merge
+from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
 from pytest_triton.server.base import Server
 from pytest_triton.statistics import ratio_interval
@@ -50,9 +50,7 @@ class _Side:
     statistics: list[ServerStatistics] = field(default_factory=list)
     before: ResourceUsage | None = None
     after: ResourceUsage | None = None
-    load_time: float = 0.0
-    first_latency: float = 0.0
-    request: Request | None = None
+    cold_start: dict[str, float] = field(default_factory=dict)
 
 
 def compare(
@@ -91,20 +89,19 @@ def compare(
 def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
     case = side.contender.case
     deployment = side.contender.deploy()
-    if side.request is None or deployment.load_time:
-        side.request = deployer.request(deployment, case.inputs, case.load.batch_size)
-        _, latency = deployer.verify(deployment, side.request)
-        if deployment.load_time:
-            side.load_time, side.first_latency = deployment.load_time, latency
+    request = deployer.request(deployment, case.inputs, case.load.batch_size)
+    deployer.verify(deployment, request)
+    side.cold_start = deployer.cold_start(deployment)
     concurrency = case.load.concurrency
     assert isinstance(concurrency, int)
-    with open_load(server, engine, case, side.request) as session:
+    with open_load(server, engine, case, request) as session:
         session.start()
         session.collect(seconds=0.2, requests=2 * concurrency, limit=5.0)
         before, usage = server.control.statistics(deployment.name), server.usage()
         trace = session.collect(seconds=seconds, requests=10, limit=10 * seconds)
         side.statistics.append(server.control.statistics(deployment.name).since(before))
-        side.before, side.after = usage, server.usage()
+        # Both may be loaded at once, so the memory in use belongs to neither.
+        side.before, side.after = (replace(each, rss=None, gpu_memory=None) for each in (usage, server.usage()))
         session.stop()
     server.check()
     side.traces.append(trace)
@@ -113,14 +110,13 @@ def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, 
 
 
 def _measurement(side: _Side) -> Measurement:
-    extras = {"load_time": side.load_time, "first_request_latency": side.first_latency} if side.load_time else {}
     return measure_trace(
         merge(side.traces),
         batch_size=side.contender.case.load.batch_size,
         statistics=reduce(ServerStatistics.plus, side.statistics),
         before=side.before,
         after=side.after,
-        extras=extras,
+        extras=side.cold_start,
     )
 
 

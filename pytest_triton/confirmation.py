@@ -10,8 +10,8 @@ from pytest_triton.bench import PROBE, Bench
 from pytest_triton.case import Candidate, Case, Load
 from pytest_triton.compare import Comparison, Contender, compare
 from pytest_triton.measure import Effort, Watcher, measure
-from pytest_triton.measurement import Estimate, Measurement
-from pytest_triton.metrics import Metric
+from pytest_triton.measurement import Measurement
+from pytest_triton.metrics import Estimate, Metric
 from pytest_triton.repository.difference import differences
 from pytest_triton.search.selection import Result, cost, finalists, rank
 from pytest_triton.verdict import Outcome, Verdict, judge
@@ -92,6 +92,7 @@ def _confirm_one(
     default = replace(default, load=_default_load(bench, default, leader, watch))
     comparison = _compare(bench, default, case, by, blocks)
     measurement, verdict = _judge_at_length(bench, case, comparison.second, effort, watch)
+    measurement = _with_memory(measurement, leader)
     gain = comparison.gain
     tie = gain.low is None or gain.high is None or gain.low <= 0 <= gain.high
     configuration = deployer.deploy(case.candidate).configuration
@@ -150,6 +151,12 @@ def _judge_at_length(
         watch=watch,
     )
     return measurement, judge(measurement, case.slo)
+
+
+def _with_memory(measurement: Measurement, leader: Result) -> Measurement:
+    """Take the memory from when the leader was loaded alone."""
+    memory = {name: leader.metrics[name] for name in ("rss", "gpu_memory") if name in leader.metrics}
+    return replace(measurement, metrics={**memory, **measurement.metrics})
 
 
 def _is_cheaper(leader: Result, default: ModelConfig, results: Sequence[Result]) -> bool:

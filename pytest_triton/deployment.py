@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import Candidate, Inputs
 from pytest_triton.correctness import find_difference, find_empty
-from pytest_triton.errors import MeasurementError
+from pytest_triton.errors import MeasurementError, ModelLoadError
 from pytest_triton.load.base import Request
 from pytest_triton.load.inputs import make_request
 from pytest_triton.repository.difference import unapplied
@@ -29,13 +29,12 @@ class WrongOutputs(MeasurementError):
 class Deployment:
     """A candidate as the server has it now.
 
-    ``name`` is what it is called there (an alias, perhaps). ``load_time`` in seconds; 0 when it was there already.
+    ``name`` is what it is called there (an alias, perhaps).
     """
 
     candidate: Candidate
     name: str
     configuration: ModelConfig
-    load_time: float
 
 
 @dataclass(slots=True)
@@ -45,6 +44,7 @@ class Deployer:
     server: Server
     _defaults: dict[str, ModelConfig] = field(default_factory=dict)
     _there: dict[str, tuple[ModelConfig, Deployment]] = field(default_factory=dict)
+    _cold: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
@@ -65,24 +65,22 @@ class Deployer:
         wanted.name = name
         refusal = problem(wanted)
         if refusal:
-            from pytest_triton.errors import ModelLoadError
-
             raise ModelLoadError(f"{model}: {refusal}", model=model, reason=refusal)
         there = self._there.get(name)
         if there is not None and there[0] == wanted:
-            return Deployment(candidate, name, there[1].configuration, 0.0)
+            return replace(there[1], candidate=candidate)
         return self._load(candidate, name, wanted)
 
     def _deploy_default(self, candidate: Candidate) -> Deployment:
         there = self._there.get(candidate.model)
         if there is not None and not there[1].candidate.patch:
-            return Deployment(candidate, candidate.model, there[1].configuration, 0.0)
+            return there[1]
         return self._load(candidate, candidate.model, None)
 
     def _load(self, candidate: Candidate, name: str, wanted: ModelConfig | None) -> Deployment:
         control = self.server.control
         self._there.pop(name, None)
-        seconds = control.load(name, wanted)
+        self._cold[name] = {"load_time": control.load(name, wanted)}
         applied = control.configuration(name)
         if wanted is None:
             self._defaults[name] = applied
@@ -95,7 +93,7 @@ class Deployer:
                     details=[str(gap) for gap in gaps],
                     hint="Triton, or the backend's auto-complete, changed it; drop the axis or the value.",
                 )
-        deployment = Deployment(candidate, name, applied, seconds)
+        deployment = Deployment(candidate, name, applied)
         self._there[name] = (applied if wanted is None else wanted, deployment)
         return deployment
 
@@ -118,15 +116,15 @@ class Deployer:
 
     def verify(
         self, deployment: Deployment, request: Request, reference: Mapping[str, NDArray[Any]] | None = None
-    ) -> tuple[dict[str, NDArray[Any]], float]:
-        """Send ``request`` once and check the answer. Return its outputs and its latency in seconds.
+    ) -> dict[str, NDArray[Any]]:
+        """Send ``request`` once, check the answer and return its outputs.
 
         Raises ``RequestError`` when the model fails, ``WrongOutputs`` when an output is empty or differs
         from ``reference``.
         """
         began = time.monotonic()
         outputs = self.server.control.infer(deployment.name, request.inputs, request.datatypes)
-        latency = time.monotonic() - began
+        self._cold[deployment.name].setdefault("first_request_latency", time.monotonic() - began)
         wrong = find_empty(outputs) or (find_difference(outputs, reference) if reference is not None else None)
         if wrong:
             raise WrongOutputs(
@@ -134,4 +132,8 @@ class Deployer:
                 model=deployment.candidate.model,
                 hint="A configuration that answers wrongly is disqualified however fast it is.",
             )
-        return outputs, latency
+        return outputs
+
+    def cold_start(self, deployment: Deployment) -> dict[str, float]:
+        """Return how the deployment began, in seconds: its ``load_time`` and its ``first_request_latency``."""
+        return dict(self._cold[deployment.name])

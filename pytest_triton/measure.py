@@ -84,13 +84,12 @@ def measure(
     deployer = deployer or Deployer(server)
     deployment = deployment or deployer.deploy(case.candidate)
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
-    _, first_latency = deployer.verify(deployment, request, reference)
-    extras = {"load_time": deployment.load_time, "first_request_latency": first_latency} if deployment.load_time else {}
+    deployer.verify(deployment, request, reference)
     run = _Run(server, case, deployment.name, effort, watch)
     with open_load(server, engine, case, request) as session:
         session.start()
         steady = run.warm_up(session)
-        measurement = run.look(session, extras)
+        measurement = run.look(session, deployer.cold_start(deployment))
         session.stop()
     if not steady and not measurement.problems:
         measurement = replace(measurement, unsteady=True)
@@ -182,7 +181,7 @@ class _Run:
             measurement = replace(measurement, looks=look)
             if _settled(measurement, slo) or measurement.seconds >= effort.limit:
                 break
-            requests *= 2
+            requests = 2 * measurement.requests
         return measurement
 
 

@@ -111,6 +111,6 @@ def show(value: float | None, unit: Unit) -> str:
 def _digits(value: float) -> str:
     if value == 0:
         return "0"
-    size = abs(value)
+    size = float(f"{abs(value):.3g}")  # 9.999 is shown with the decimals of 10
     decimals = 0 if size >= 1000 else 1 if size >= 10 else 2 if size >= 1 else 3
     return f"{value:,.{decimals}f}"

@@ -131,7 +131,7 @@ def read(marks: Iterable[pytest.Mark]) -> Wish:
         loads["concurrency"] = 1 if search is None else "auto"
     expanded = frozenset(name for name, value in loads.items() if isinstance(value, list | tuple))
     values = {name: list(value) if name in expanded else [value] for name, value in loads.items()}
-    _named("triton_load", lambda: [check_load(name, value) for name in values for value in values[name]])
+    _named("triton_load", lambda: check_loads(values))
     for name in expanded:
         if not values[name]:
             raise MarkerError(f"triton_load: {name}=[] leaves nothing to measure", hint="name at least one value")
@@ -164,6 +164,13 @@ def _named(marker: str, reading: Callable[[], Any]) -> Any:
         return reading()
     except PytestTritonError as error:
         raise MarkerError(f"{marker}: {error.problem}", hint=error.hint, details=error.details) from None
+
+
+def check_loads(values: Mapping[str, Iterable[Any]]) -> None:
+    """Raise ``UsageError`` for the first impossible value of any field of the load."""
+    for name, taken in values.items():
+        for value in taken:
+            check_load(name, value)
 
 
 def make_load(values: Mapping[str, Any]) -> Load:

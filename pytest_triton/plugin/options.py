@@ -102,7 +102,7 @@ def is_set(config: pytest.Config, name: str) -> bool:
 
 
 def folder(config: pytest.Config, name: str) -> Path | None:
-    """Return a path setting made absolute: an ini key's from the ini file's folder, an option's from where pytest ran."""
+    """Make a path setting absolute: an ini key's from the ini file's folder, an option's from where pytest ran."""
     value, source = setting(config, name)
     if not value:
         return None

@@ -47,7 +47,7 @@ def find_in_repository(server: Server, model: str) -> None:
             read(folder.configuration)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class TritonPerf:
     """What the ``triton_perf`` fixture hands out."""
 
@@ -72,6 +72,10 @@ class TritonPerf:
             raise error.with_traceback(None) from None
         finally:
             self.state.progress.clear()
+
+    def __repr__(self) -> str:
+        # pytest prints it above every failure.
+        return f"<triton_perf of {self.plan.case.candidate.model}>"
 
     def _run(self, overrides: Overrides) -> Measurement:
         self._calls += 1

@@ -10,11 +10,15 @@ from pytest_triton.search.selection import Result
 from pytest_triton.search.strategies.base import Decision, Measure, Skip
 
 
+EFFORT = Measure(seconds=1.5, requests=40, limit=6.0)
+"""Enough to tell a leader from the rest; who wins is measured anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
     """Measure every candidate with the same effort, until ``budget`` seconds are used up (None: no end)."""
 
-    effort: Measure = Measure(seconds=1.5, requests=40, limit=6.0)
+    effort: Measure = EFFORT
     budget: float | None = None
     name: str = "exhaustive"
 

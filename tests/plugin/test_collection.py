@@ -1,0 +1,119 @@
+"""What markers may say, and what is said about the ones that may not: all at collection, without a server."""
+
+from __future__ import annotations
+
+import pytest
+
+BAD_MARKERS = [
+    ('triton_slo(p98="25ms")', "unknown metric 'p98'", "did you mean 'p9"),
+    ("triton_slo(p99=25)", "p99: 25 has no unit", "'25ms'"),
+    ('triton_slo(p99="25mz")', "unknown unit 'mz'", "ns, us"),
+    ('triton_slo(throughput=("<", "1/s"))', "is not a bound", "'<='"),
+    ("triton_load(concurency=4)", "triton_load has no argument 'concurency'", "did you mean 'concurrency'?"),
+    ("triton_load(concurrency=0)", "concurrency=0", "at least 1"),
+    ("triton_load(concurrency=[])", "concurrency=[] leaves nothing to measure", "at least one value"),
+    ('triton_load(batch_size="2")', "batch_size='2'", "at least 1"),
+    ('triton_load(protocol="carrier pigeon")', "protocol='carrier pigeon'", "http"),
+    ("triton_model()", "missing a required argument: 'name'", "triton_model(name)"),
+    ('triton_input(shape={"X": "3"})', "shape of 'X' is '3'", "[3, 224, 224]"),
+    ('triton_input(shapes={"X": [3]})', "triton_input has no argument 'shapes'", "did you mean 'shape'?"),
+    ("triton_search({})", "no mapping, or empty", "instance_group.count"),
+    ('triton_search({"instance_grup.count": [1]})', "instance_grup", "instance_group.count"),
+    ('triton_search({"instance_group.count": []})', "instance_group.count", "value"),
+    ('triton_search({"instance_group.count": 2})', "instance_group.count", "list"),
+    ('triton_search({"instance_group.count": ["two"]})', "instance_group.count", "'two'"),
+    ('triton_search({"max_batch_size": [1, 1]})', "max_batch_size", "1"),
+    ('triton_search({"concurrency": [0]})', "concurrency=0", "at least 1"),
+    ('triton_search({"max_batch_size": [1]}, objective="speed")', "unknown metric 'speed'", "valid names"),
+    ("triton_lod(concurrency=1)", "unknown marker 'triton_lod'", "did you mean 'triton_load'?"),
+]
+
+
+@pytest.mark.parametrize(("marker", "problem", "way_out"), BAD_MARKERS, ids=[m for m, *_ in BAD_MARKERS])
+def test_bad_marker_is_named_with_the_way_out(run, marker, problem, way_out):
+    result = run(f"@pytest.mark.{marker}\ndef test_it(triton_perf):\n    triton_perf()\n", "--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    output = result.stdout.str()
+    assert problem in output
+    assert way_out in output
+    assert "test_it" in output
+    assert "Traceback" not in output
+
+
+def test_a_list_means_one_case_each(run):
+    result = run(
+        """
+@pytest.mark.triton_load(concurrency=[1, 4], batch_size=[2, 8])
+def test_it(triton_perf):
+    triton_perf()
+
+def test_single(triton_perf):
+    triton_perf()
+""",
+        "--collect-only",
+        "-q",
+    )
+    ids = [line.rpartition("::")[2] for line in result.outlines if "::" in line]
+    assert ids == ["test_it[c1-bs2]", "test_it[c1-bs8]", "test_it[c4-bs2]", "test_it[c4-bs8]", "test_single"]
+
+
+SEARCH = """
+@pytest.mark.triton_search(
+    {"instance_group.count": [1, 2], "parameters.threads": [1], "dynamic_batching": [None, {}]},
+)
+def test_best(triton_perf):
+    triton_perf()
+"""
+
+
+def test_a_search_is_a_case_per_candidate_and_one_that_decides(run):
+    result = run(SEARCH, "--collect-only", "-q")
+    ids = [line.rpartition("::")[2] for line in result.outlines if "::" in line]
+    assert len(ids) == 5
+    assert ids[-1] == "test_best[best]"
+    assert len(set(ids)) == 5
+    assert all(not set(name) & set("=, ") for name in ids)
+
+
+def test_candidates_are_the_same_in_every_run(run):
+    first, second = (run(SEARCH, "--collect-only", "-q").outlines[:-1] for _ in range(2))
+    assert first == second
+
+
+def test_a_list_needs_the_fixture(run):
+    result = run("@pytest.mark.triton_load(concurrency=[1, 2])\ndef test_it():\n    pass\n", "--collect-only")
+    result.stdout.fnmatch_lines(["*needs the triton_perf fixture*"])
+
+
+def test_a_test_beside_no_model_must_name_one(run, pytester):
+    result = run("def test_it(triton_perf):\n    triton_perf()\n", folder=pytester.path)
+    result.stdout.fnmatch_lines(["*no model is named*", "*triton_model*"])
+    result.assert_outcomes(errors=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--triton-inconclusive=maybe"], "*--triton-inconclusive=maybe is not one of warn, fail, pass*"),
+        (["--triton-budget=soon"], "*--triton-budget: 'soon' is not a quantity*"),
+    ],
+)
+def test_bad_option(run, arguments, problem):
+    result = run("def test_it():\n    pass\n", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([problem])
+
+
+def test_header_says_what_was_chosen_and_from_where(run, pytester):
+    pytester.makeini("[pytest]\ntriton_inconclusive = fail\n")
+    result = run("def test_it():\n    pass\n", "--triton-server=embedded")
+    result.stdout.fnmatch_lines(["triton: server embedded (command line), inconclusive fail (ini)"])
+
+
+def test_markers_and_options_explain_themselves(pytester):
+    pytester.runpytest("--markers").stdout.fnmatch_lines(
+        [f"@pytest.mark.{name}(*" for name in ("triton_model", "triton_load", "triton_slo", "triton_input")]
+    )
+    pytester.runpytest("--help").stdout.fnmatch_lines(
+        ["*--triton-server=*", "*--triton-apply-best*", "*triton_server *"]
+    )
