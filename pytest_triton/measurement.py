@@ -199,7 +199,7 @@ def _problems(trace: Trace, reasons: Counter[str]) -> Iterator[str]:
         if abs(flying / trace.concurrency - 1) > _LITTLE_LIMIT + doubt:
             yield (
                 f"{flying:.2f} requests were in flight on average, not {trace.concurrency} (Little's law): "
-                "the load generator did not keep up"
+                "the load was not the one asked for"
             )
 
 

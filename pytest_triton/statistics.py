@@ -268,9 +268,9 @@ def ratio_interval(ratios: Sequence[float], confidence: float = CONFIDENCE) -> E
     reject: its ends are order statistics of the means of all subsets of the logarithms (Hartigan, "Using subsample
     values as typical values", JASA 64, 1969); fewer than 6 pairs have no 95 % interval. Ratios must be positive.
     """
-    logs = np.log(np.asarray(ratios, dtype=np.float64))
-    if not len(logs) or not np.isfinite(logs).all():
+    if not ratios or not all(0 < ratio < math.inf for ratio in ratios):
         raise ValueError(f"ratios must be positive and finite, and at least one: {list(ratios)!r}")
+    logs = np.log(np.asarray(ratios, dtype=np.float64))
     centre = float(logs.mean())
     low: float | None
     high: float | None

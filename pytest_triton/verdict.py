@@ -136,7 +136,7 @@ def _first_look(bound: Bound, looks: int) -> int:
     metric, limit = bound.metric, bound.limit
     if metric.quantile is None and metric.name != "error_rate":
         return _FIRST_LOOK if metric.name in ("throughput", "mean") else 1
-    from pytest_triton.quantile_test import minimum_effective
+    from pytest_triton.exceedance import minimum_effective
     from pytest_triton.statistics import first_look_factor
 
     if metric.quantile is not None:
@@ -185,7 +185,7 @@ def _check_by_interval(bound: Bound, estimate: Estimate) -> Check:
 
 
 def _check_quantile(bound: Bound, estimate: Estimate, measurement: Measurement, trace: Trace, looks: int) -> Check:
-    from pytest_triton.quantile_test import latency_test, requests_for_verdict
+    from pytest_triton.exceedance import latency_test, requests_for_verdict
 
     p = bound.metric.quantile
     assert p is not None
@@ -199,7 +199,7 @@ def _check_quantile(bound: Bound, estimate: Estimate, measurement: Measurement, 
 
 
 def _check_error_rate(bound: Bound, estimate: Estimate, measurement: Measurement, trace: Trace, looks: int) -> Check:
-    from pytest_triton.quantile_test import minimum_effective
+    from pytest_triton.exceedance import minimum_effective
     from pytest_triton.statistics import effective, inflation, proportion_bounds
 
     failed, size, limit = measurement.failures, measurement.requests, bound.limit

@@ -1,0 +1,59 @@
+"""The one table of metrics."""
+
+import math
+
+import pytest
+
+from pytest_triton.errors import UsageError
+from pytest_triton.metrics import METRICS, Better, Estimate, metric
+from pytest_triton.quantities import Unit
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "better"),
+    [
+        ("throughput", Unit.PER_SECOND, Better.HIGHER),
+        ("p99", Unit.SECONDS, Better.LOWER),
+        ("error_rate", Unit.FRACTION, Better.LOWER),
+        ("rss", Unit.BYTES, Better.LOWER),
+        ("batch", Unit.COUNT, Better.HIGHER),
+    ],
+)
+def test_a_metric_knows_its_unit_and_which_way_is_better(name: str, unit: Unit, better: Better) -> None:
+    assert (metric(name).unit, metric(name).better) == (unit, better)
+
+
+def test_only_percentiles_have_a_quantile() -> None:
+    assert {name: m.quantile for name, m in METRICS.items() if m.quantile is not None} == {
+        "p50": 0.5,
+        "p90": 0.9,
+        "p95": 0.95,
+        "p99": 0.99,
+        "p999": 0.999,
+    }
+
+
+def test_every_metric_says_what_it_means() -> None:
+    assert all(m.meaning and m.name == name for name, m in METRICS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("p98", "p99"), ("troughput", "throughput"), ("gpu_util", "gpu_utilization")]
+)
+def test_an_unknown_metric_is_answered_with_the_nearest(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown metric '{name}'") as caught:
+        metric(name)
+    assert "did you mean" in caught.value.hint
+    if name != "p98":  # Every percentile is as near.
+        assert meant in caught.value.hint
+
+
+def test_a_metric_unlike_any_is_answered_with_all() -> None:
+    with pytest.raises(UsageError) as caught:
+        metric("zzz")
+    assert "throughput" in caught.value.hint
+
+
+def test_an_end_of_an_interval_is_a_number_or_unknown() -> None:
+    assert Estimate(math.inf, 0.5, math.inf) == Estimate(math.inf, 0.5, None)
+    assert Estimate(1.0, math.nan, 2.0) == Estimate(1.0, None, 2.0)
