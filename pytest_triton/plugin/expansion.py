@@ -51,6 +51,9 @@ def expand(metafunc: pytest.Metafunc) -> None:
         elif PLAN in metafunc.fixturenames and wish.expanded:
             cases = dict(_cases(wish, metafunc.definition.path))
             metafunc.parametrize(PLAN, [Plan(case) for case in cases.values()], ids=list(cases), indirect=True)
+        elif PLAN in metafunc.fixturenames and not any(mark.name == "parametrize" for mark in marks):
+            # A parametrized test may get its model from the marks of its parameters.
+            model_of(wish, metafunc.definition.path)
         elif wish.expanded:
             raise MarkerError(
                 "triton_load with a list of values needs the triton_perf fixture", hint="add triton_perf as an argument"

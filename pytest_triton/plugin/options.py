@@ -131,5 +131,9 @@ def check(config: pytest.Config) -> None:
 def header(config: pytest.Config) -> list[str]:
     """Say what was chosen and from where; nothing when all is as by default."""
     chosen = [(name, *setting(config, name)) for name in OPTIONS]
-    told = [f"{name} {value} ({source})" for name, value, source in chosen if source != "default"]
+    told = [
+        f"{name} ({source})" if OPTIONS[name].flag else f"{name} {value} ({source})"
+        for name, value, source in chosen
+        if source != "default"
+    ]
     return [f"triton: {', '.join(told)}"] if told else []

@@ -28,11 +28,15 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     if not records:
         return
     report.triton = [record.as_dict() for record in records]  # type: ignore[attr-defined]
-    last = records[-1]
-    report.user_properties.append(("triton_verdict", last.verdict))
-    for name in ("throughput", "p50", "p99", "error_rate"):
-        if name in last.measurement:
-            report.user_properties.append((f"triton_{name}", last.measurement[name]["value"]))
+
+
+def mark(item: pytest.Item, record: Record) -> None:
+    """Keep a record with its item, and its telling figures as the item's JUnit properties."""
+    item.stash.setdefault(RECORDS, []).append(record)
+    names = ("throughput", "p50", "p99", "error_rate")
+    figures = {f"triton_{name}": record.measurement[name]["value"] for name in names if name in record.measurement}
+    others = [entry for entry in item.user_properties if not entry[0].startswith("triton_")]
+    item.user_properties[:] = [*others, ("triton_verdict", record.verdict), *figures.items()]
 
 
 def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_triton.errors import OptionError, PytestTritonError
-from pytest_triton.plugin import defaults, options
-from pytest_triton.plugin.outcomes import RECORDS, Recorder
+from pytest_triton.plugin import defaults, options, outcomes
 from pytest_triton.plugin.progress import ProgressLine
 from pytest_triton.results.record import Record
 from pytest_triton.results.store import Store
@@ -109,7 +108,7 @@ class State:
     def keep(self, item: pytest.Item, record: Record) -> None:
         """Keep a record: in memory, on the test's report, and at once in the store."""
         self.records.append(record)
-        item.stash.setdefault(RECORDS, []).append(record)
+        outcomes.mark(item, record)
         try:
             self.store.append(record)
         except PytestTritonError as error:
@@ -149,7 +148,7 @@ def begin(config: pytest.Config) -> None:
     state = State(config, run, worker["workerid"] if worker else "", ProgressLine(config))
     config.stash[STATE] = state
     config.pluginmanager.register(defaults, "triton-defaults")
-    config.pluginmanager.register(Recorder(state.records, keep=not worker, active=_controls_workers(config)))
+    config.pluginmanager.register(outcomes.Recorder(state.records, keep=not worker, active=_controls_workers(config)))
     try:
         options.check(config)
     except PytestTritonError as error:

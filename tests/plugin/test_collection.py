@@ -87,7 +87,14 @@ def test_a_list_needs_the_fixture(run):
 
 def test_a_test_beside_no_model_must_name_one(run, pytester):
     result = run("def test_it(triton_perf):\n    triton_perf()\n", folder=pytester.path)
-    result.stdout.fnmatch_lines(["*no model is named*", "*triton_model*"])
+    result.stdout.fnmatch_lines(["*test_it: no model is named", "*@pytest.mark.triton_model(*"])
+    result.assert_outcomes(errors=1)
+
+
+def test_a_test_in_no_repository_must_name_one(run, pytester):
+    test = '@pytest.mark.triton_model("identity")\ndef test_it(triton_perf):\n    triton_perf()\n'
+    result = run(test, folder=pytester.mkdir("elsewhere"))
+    result.stdout.fnmatch_lines(["*no model repository: test_model.py lies *", "*--triton-repository*"])
     result.assert_outcomes(errors=1)
 
 
