@@ -115,6 +115,15 @@ def test_correlated_exceedances_are_worth_less() -> None:
     assert typical(drifting) > 5
 
 
+def test_where_few_exceed_the_bound_the_sample_s_own_tail_speaks() -> None:
+    rng = np.random.default_rng(12)
+    found = []
+    for _ in range(50):
+        series = queue(rng, 4000)
+        found.append(inflation(series > series.max(), series, 0.95))
+    assert np.median(found) > 10
+
+
 @pytest.mark.parametrize("size", [1, 2, 19, 20, 1000])
 @pytest.mark.parametrize("value", [0.5, 1.0, math.inf])
 def test_inflation_is_finite_on_constant_series(size: int, value: float) -> None:
