@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -17,13 +18,16 @@ _PREFIX = "pytest-triton-"
 """Begins the name that a server and its blocks share; ten hexadecimal digits follow."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    yield
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run when something of it is still there, after everyone else has cleaned up."""
     deadline = time.monotonic() + 5
     while (left := [*_servers(), *_orphaned_blocks()]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not left, f"left behind by the tests: {left}"
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        for line in left:
+            print(f"\nleft behind by the tests: {line}", file=sys.stderr)
 
 
 def _servers() -> list[str]:

@@ -48,8 +48,9 @@ def try_candidate(perf: TritonPerf, search: Search, case: Case, recorder: Record
 def _measure(
     perf: TritonPerf, search: Search, case: Case, recorder: Recorder, bench: Bench, decision: Measure
 ) -> Measurement:
+    # Without the default configuration there is nothing to compare with: its failure is an error, not a result.
+    reference = bench.reference(replace(case, candidate=search.base.candidate))
     try:
-        reference = bench.reference(replace(case, candidate=search.base.candidate))
         effort = perf.effort if perf.smoke else _effort(decision)
         evaluation = bench.evaluate(case, effort, reference=reference, watch=perf.state.progress.measuring)
     except ModelLoadError as error:

@@ -76,13 +76,21 @@ def no_winner(model: str, by: Metric, records: Sequence[Record]) -> str:
         counts[record.status] = counts.get(record.status, 0) + 1
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"{model}: no configuration can win: {told} of {len(records)} candidates", ""]
-    lines += [f"  {record.point}: {record.status}: {record.reason}" for record in records]
+    lines += [f"  {line}" for line in dropped(records)]
     missed = [(margin, record) for record in records if (margin := _worst_margin(record)) is not None]
     if missed:
         margin, record = max(missed, key=lambda pair: pair[0])
         lines += ["", f"  Nearest miss: {record.point}, {-margin:.1%} beyond its bound ({record.reason})"]
     lines.append(f"  Relax the SLO, or widen the space; the objective was {by.name}.")
     return "\n".join(lines)
+
+
+def dropped(records: Sequence[Record]) -> list[str]:
+    """Say why candidates fell out, one line for each reason."""
+    points: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        points.setdefault((record.status, record.reason), []).append(record.point)
+    return [f"{', '.join(names)}: {status}: {reason}" for (status, reason), names in points.items()]
 
 
 def _worst_margin(record: Record) -> float | None:

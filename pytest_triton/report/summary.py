@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_triton.metrics import METRICS, Metric
 from pytest_triton.quantities import Unit, show
+from pytest_triton.report.message import dropped
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
 
@@ -68,7 +69,7 @@ def search(records: Sequence[Record]) -> list[str]:
     ordered = sorted(candidates, key=lambda record: _order(record, by))
     rows = [_row(record, record.point, resources, _note(record, end)) for record in ordered if record.measurement]
     lines = table(header, rows) if rows else []
-    lines += [f"{record.point}: {record.status}: {record.reason}" for record in ordered if not record.measurement]
+    lines += dropped([record for record in ordered if not record.measurement])
     if end is None:
         return [*lines, f"The search for {model} was not decided: {len(candidates)} candidates were tried."]
     return [*lines, "", *decision(end)]
