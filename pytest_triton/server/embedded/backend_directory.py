@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pytest_triton.server.embedded.installation import Installation
@@ -19,7 +20,8 @@ def make_backend_directory(directory: Path, installation: Installation) -> None:
     python = directory / "python"
     python.mkdir(parents=True)
     for part in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        (python / part).symlink_to(installation.python_backend / part)
+        # A link would lead out of the backend directory, which Triton refuses for a backend that is written in Python.
+        shutil.copyfile(installation.python_backend / part, python / part)
     (python / "triton_python_backend_stub").symlink_to(installation.stub)
     for name in python_backends():
         (directory / name).symlink_to(_OURS / name, target_is_directory=True)
