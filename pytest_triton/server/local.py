@@ -51,7 +51,4 @@ class LocalServer(ChildServer):
                 f"there is no program {self._program!r} on PATH",
                 hint="Run inside the official container, or use --triton-server=embedded, docker or a URL.",
             )
-        environment = dict(os.environ)
-        # Else each stub of a Python model writes __pycache__ into the user's model repository.
-        environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-        return Launch(program=program, environment=environment, arguments={})
+        return Launch(program=program, environment=dict(os.environ), arguments={})

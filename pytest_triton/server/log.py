@@ -9,7 +9,9 @@ from pathlib import Path
 TAIL_BYTES = 65536
 TELLING = 12
 
-_ERROR = re.compile(r"^(?:[EF]\d{4} |error:|Traceback |.*(?:error while loading shared libraries|[Ee]xception: ))")
+_ERROR = re.compile(
+    r"^(?:[EF]\d{4} |error:|Traceback |.*(?:unrecognized option|error while loading shared libraries|[Ee]xception: ))"
+)
 # What every server says on a machine without a GPU, and when it is stopped from outside. None of it is a cause.
 _HARMLESS = re.compile(
     r"NVML|DCGM|CudaDriverHelper|CUDA driver|pinned (?:system )?memory|cuda_memory_manager|Non-graceful termination"

@@ -26,6 +26,7 @@ START_TIMEOUT = 60.0
 START_ATTEMPTS = 3
 UNLOAD_WITHIN = 1.5
 GRACE = 0.3
+DEATH_WITHIN = 1.0
 _PORT_LOST = ("already in use", "failed to bind", "Failed to start")
 
 
@@ -169,7 +170,7 @@ class ChildServer(ABC):
             self._launched.endpoints.http,
             metrics=self._launched.endpoints.metrics,
             log=self.log,
-            check=self.check,
+            check=self._check_patiently,
             advise=self._advise,
         )
         problem = wait_until_ready(
@@ -243,6 +244,13 @@ class ChildServer(ABC):
 
     def _ended(self) -> bool:
         return self._process is None or self._process.status is not None
+
+    def _check_patiently(self) -> None:
+        """Check after a broken connection, which is noticed sooner than the end of the process that broke it."""
+        deadline = time.monotonic() + DEATH_WITHIN
+        while self._process is not None and self._process.status is None and time.monotonic() < deadline:
+            time.sleep(UNLOAD_POLL)
+        self.check()
 
     def _lost_a_port(self) -> bool:
         if self._launched is None or not self._launched.ports_are_ours:

@@ -19,49 +19,60 @@ from pytest_triton.server.embedded.libraries import require_libraries
 PROBE_TIMEOUT = 30.0
 INSTALL = 'pip install "pytest-triton[embedded]"'
 
-# Runs in the server's interpreter, which may be older than ours and have nothing of ours: it imports no package.
+# Runs in the server's interpreter, which may be older than ours (3.8) and have nothing of ours. It imports no package.
 _PROBE = """
-import json, os, sys, sysconfig
-try:
-    from importlib import metadata
-    from importlib.util import find_spec
-except ImportError:
-    metadata = find_spec = None
+import json, os, site, sys, sysconfig
+from importlib import metadata
+from importlib.util import find_spec
 def version(name):
     try:
         return metadata.version(name)
-    except Exception:
+    except metadata.PackageNotFoundError:
         return None
 def folder(name):
     spec = find_spec(name)
     return os.path.dirname(spec.origin) if spec and spec.origin else None
-def same(path):
-    return os.path.exists(path) and os.path.realpath(path) == os.path.realpath(sys.executable)
-bin = os.path.dirname(sys.executable)
+base = getattr(sys, "_base_executable", None)
 print(json.dumps({
     "version": list(sys.version_info[:2]),
     "implementation": sys.implementation.name,
-    "bin": bin,
-    "python3": same(os.path.join(bin, "python3")),
+    "executable": sys.executable,
+    "home": os.path.dirname(base) if base else os.path.join(sys.base_prefix, "bin"),
+    "packages": site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else []),
+    "first": [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
     "libdir": sysconfig.get_config_var("LIBDIR"),
-    "pytriton": folder("pytriton") if find_spec else None,
+    "pytriton": folder("pytriton"),
     "pytriton_version": version("nvidia-pytriton"),
     "numpy": version("numpy"),
-    "onnxruntime": bool(find_spec and find_spec("onnxruntime")),
+    "onnxruntime": find_spec("onnxruntime") is not None,
 }))
 """
 
 
 @dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python interpreter, and where it finds its modules.
+
+    ``home`` is the directory of the interpreter that a virtual environment was made from. ``packages`` are the
+    folders of installed packages, ``first`` those that PYTHONPATH puts before all others.
+    """
+
+    path: Path
+    version: tuple[int, int]
+    home: Path
+    packages: tuple[str, ...]
+    first: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Installation:
-    """An interpreter that Python models can run in, and the Triton that came with its ``nvidia-pytriton``.
+    """An interpreter that models can run in, and the Triton that came with its ``nvidia-pytriton``.
 
     ``libraries`` are the directories that the server's shared libraries lie in. ``onnxruntime`` says whether the
     interpreter has the package that our backend of that name needs.
     """
 
-    python: Path
-    python_version: tuple[int, int]
+    interpreter: Interpreter
     pytriton_version: str
     tritonserver: Path
     python_backend: Path
@@ -71,14 +82,11 @@ class Installation:
     onnxruntime: bool
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that ``tritonserver`` and its stubs need, on top of ours."""
+        """Return our environment variables, with those that ``tritonserver`` and its stubs find their libraries by."""
         environment = dict(os.environ)
-        # The stub finds its modules through the first python3 on PATH.
-        environment["PATH"] = _prepend(str(self.python.parent), environment.get("PATH", os.defpath))
+        environment["PATH"] = _prepend(str(self.interpreter.path.parent), environment.get("PATH", os.defpath))
         libraries = os.pathsep.join(str(directory) for directory in self.libraries)
         environment["LD_LIBRARY_PATH"] = _prepend(libraries, environment.get("LD_LIBRARY_PATH", ""))
-        # Else each stub writes __pycache__ into the user's model repository.
-        environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
         return environment
 
 
@@ -107,14 +115,14 @@ def find_installation(python: str | None = None) -> Installation:
             f"({found['implementation']} {version[0]}.{version[1]})",
             hint="It has stubs for CPython " + ", ".join(path.name for path in there) + ": use one of these.",
         )
-    if not found["python3"]:
-        raise ServerUnavailable(
-            f"{found['bin']}/python3 is not {interpreter}",
-            hint="Models find their packages through the python3 beside it: use a virtual environment's interpreter.",
-        )
     installation = Installation(
-        python=Path(found["bin"]) / "python3",
-        python_version=version,
+        interpreter=Interpreter(
+            path=Path(found["executable"]),
+            version=version,
+            home=Path(found["home"]),
+            packages=tuple(found["packages"]),
+            first=tuple(found["first"]),
+        ),
         pytriton_version=found["pytriton_version"],
         tritonserver=server / "bin" / "tritonserver",
         python_backend=server / "backends" / "python",

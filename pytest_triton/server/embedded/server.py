@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
+from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.missing import advise_missing_backend
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
@@ -41,7 +42,7 @@ class EmbeddedServer(ChildServer):
         found = self._installation
         if found is None:
             return "embedded Triton (not started)"
-        version = ".".join(str(number) for number in found.python_version)
+        version = ".".join(str(number) for number in found.interpreter.version)
         return f"embedded Triton {self.version} (nvidia-pytriton {found.pytriton_version}, Python {version})"
 
     @property
@@ -56,7 +57,9 @@ class EmbeddedServer(ChildServer):
         make_backend_directory(backends, installation)
         return Launch(
             program=installation.tritonserver,
-            environment=installation.environment(),
+            environment=make_environment(
+                private / "python", installation, keep_clean=(self._repository, self._aliases_directory)
+            ),
             arguments={"backend-directory": str(backends), "cache-directory": str(installation.caches)},
         )
 

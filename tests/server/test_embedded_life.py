@@ -1,0 +1,209 @@
+"""An embedded server's start and end: what it needs, and that nothing of it is left."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from leftovers import blocks_of, family, wait_for_end
+
+from pytest_triton.errors import OptionError, RepositoryError, ServerDied, ServerStartError
+from pytest_triton.server import EmbeddedServer, arguments
+from pytest_triton.server.ports import choose_ports
+
+SERVE = """
+    import os, sys, time
+    from pathlib import Path
+    from pytest_triton.server import EmbeddedServer
+
+    server = EmbeddedServer(Path(sys.argv[1]), output=Path(sys.argv[2]))
+    server.start()
+    server.control.load("identity")
+"""
+TELL = SERVE + "    print(server.pid, flush=True)\n"
+RunScript = Callable[..., "subprocess.Popen[str]"]
+
+
+def first_number(process: "subprocess.Popen[str]") -> int:
+    """Read the number that the script prints first."""
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def prefix_of(pid: int) -> str:
+    """Return the name of a server of ours, which begins the names of all that it makes."""
+    return next(word.removeprefix("--id=") for word in psutil.Process(pid).cmdline() if word.startswith("--id="))
+
+
+def test_stop_leaves_nothing(python_models: Path, tmp_path: Path):
+    server = EmbeddedServer(python_models, output=tmp_path)
+    server.start()
+    assert server.pid is not None
+    server.control.load("identity")
+    processes = family(server.pid)
+    prefix = prefix_of(server.pid)
+    assert len(processes) > 1
+    assert blocks_of(prefix)
+    server.stop()
+    assert wait_for_end(processes, 0.5) == []
+    assert blocks_of(prefix) == []
+    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+    assert "successfully unloaded 'identity'" in (tmp_path / "server.log").read_text()
+    server.stop()
+
+
+def test_nothing_survives_kill_9_of_the_parent(python_models: Path, tmp_path: Path, run_script: RunScript):
+    parent = run_script(TELL + "    time.sleep(60)\n", str(python_models), str(tmp_path))
+    pid = first_number(parent)
+    supervisor = psutil.Process(pid).parent()
+    assert supervisor is not None
+    processes = [supervisor, *family(pid)]
+    prefix = prefix_of(pid)
+    parent.kill()
+    assert wait_for_end(processes, 5) == []
+    assert blocks_of(prefix) == []
+    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+
+
+def test_nothing_survives_kill_9_of_the_supervisor(python_models: Path, tmp_path: Path):
+    server = EmbeddedServer(python_models, output=tmp_path)
+    server.start()
+    assert server.pid is not None
+    server.control.load("identity")
+    processes = family(server.pid)
+    prefix = prefix_of(server.pid)
+    psutil.Process(processes[0].ppid()).kill()
+    assert wait_for_end(processes, 5) == []
+    with pytest.raises(ServerDied, match="SIGKILL"):
+        server.check()
+    server.stop()
+    assert blocks_of(prefix) == []
+    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+
+
+def test_nothing_survives_when_a_fork_of_the_parent_does(python_models: Path, tmp_path: Path, run_script: RunScript):
+    # The fork holds the pipe to the supervisor open, as a worker of multiprocessing would.
+    parent = run_script(
+        TELL + "    fork = os.fork()\n    print(fork, flush=True) if fork else None\n    time.sleep(60)\n",
+        str(python_models),
+        str(tmp_path),
+    )
+    pid = first_number(parent)
+    fork = first_number(parent)
+    processes = family(pid)
+    parent.kill()
+    try:
+        assert wait_for_end(processes, 5) == []
+    finally:
+        os.kill(fork, signal.SIGKILL)
+
+
+def test_ctrl_c_reaches_the_parent_and_not_the_server(python_models: Path, tmp_path: Path, run_script: RunScript):
+    parent = run_script(
+        TELL
+        + """
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(0.3)
+        server.check()
+        print(server.control.server_ready(), flush=True)
+        server.stop()
+    """,
+        str(python_models),
+        str(tmp_path),
+    )
+    processes = family(first_number(parent))
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "True\n"
+    assert parent.wait(10) == 0
+    assert wait_for_end(processes, 0.5) == []
+
+
+def test_a_server_that_died_is_told(python_models: Path, tmp_path: Path):
+    server = EmbeddedServer(python_models, output=tmp_path)
+    server.start()
+    try:
+        assert server.pid is not None
+        processes = family(server.pid)
+        os.kill(server.pid, signal.SIGKILL)
+        assert wait_for_end(processes, 5) == []
+        with pytest.raises(ServerDied, match="killed by SIGKILL"):
+            server.control.load("identity")
+        with pytest.raises(ServerDied, match="killed by SIGKILL"):
+            server.check()
+    finally:
+        server.stop()
+
+
+def test_taken_port_is_named_with_its_holder(python_models: Path, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = EmbeddedServer(python_models, output=tmp_path, arguments=[f"--http-port={port}"])
+        with pytest.raises(ServerStartError, match=rf"port {port} is taken by .*pid {os.getpid()}") as caught:
+            server.start()
+    assert f"drop --http-port={port}" in caught.value.hint
+
+
+def test_chosen_port_is_used(python_models: Path, tmp_path: Path):
+    http, grpc = choose_ports(2)
+    user = [f"--http-port={http}", "--grpc-port", str(grpc), "--allow-metrics=false"]
+    server = EmbeddedServer(python_models, output=tmp_path, arguments=user)
+    server.start()
+    try:
+        assert server.endpoints.http == f"127.0.0.1:{http}"
+        assert server.endpoints.grpc == f"127.0.0.1:{grpc}"
+        assert server.endpoints.metrics is None
+        with socket.create_connection(("127.0.0.1", grpc), timeout=5):
+            pass
+    finally:
+        server.stop()
+
+
+def test_other_ports_are_tried_when_ours_were_taken_meanwhile(
+    python_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lost = [taken.getsockname()[1], *choose_ports(2)]
+        answers = iter([lost])
+        monkeypatch.setattr(arguments, "choose_ports", lambda count: next(answers, None) or choose_ports(count))
+        server = EmbeddedServer(python_models, output=tmp_path)
+        server.start()
+        try:
+            assert server.endpoints.http != f"127.0.0.1:{lost[0]}"
+            assert server.control.server_ready()
+        finally:
+            server.stop()
+
+
+def test_a_server_that_does_not_start_shows_its_log(python_models: Path, tmp_path: Path):
+    server = EmbeddedServer(python_models, output=tmp_path, arguments=["--no-such-argument=1"])
+    with pytest.raises(ServerStartError, match="ended before it was ready") as caught:
+        server.start()
+    assert any("no-such-argument" in line for line in caught.value.details)
+
+
+def test_impossible_arguments_and_repositories_are_refused(python_models: Path, tmp_path: Path):
+    with pytest.raises(OptionError, match="model-control-mode"):
+        EmbeddedServer(python_models, output=tmp_path, arguments=["--model-control-mode=none"]).start()
+    with pytest.raises(RepositoryError, match="no model repository"):
+        EmbeddedServer(tmp_path / "nowhere", output=tmp_path).start()
+
+
+def test_the_repository_is_not_written_to(embedded_server: EmbeddedServer, python_models: Path):
+    assert embedded_server.control.model_ready("identity")
+    assert list(python_models.rglob("__pycache__")) == []
+
+
+def test_usage_counts_the_stubs(embedded_server: EmbeddedServer):
+    usage = embedded_server.usage()
+    assert usage.rss is not None
+    assert usage.rss > 20 * 2**20
+    assert usage.cpu_seconds is not None
+    assert embedded_server.pid is not None
+    assert usage.cpu_seconds >= psutil.Process(embedded_server.pid).cpu_times().user
