@@ -67,7 +67,8 @@ def advice(measurement: Measurement, verdict: Verdict | None = None, load: Load 
         batch = measurement.metrics["batch"].value
         return (
             f"Requests wait in the queue ({share['queue']:.0%} of their time), yet an execution carries only "
-            f"{batch:.1f} inferences: try dynamic_batching, or a longer max_queue_delay."
+            f"{batch:.1f} inferences: try dynamic_batching with some max_queue_delay if the model batches, else one "
+            "instance more (instance_group.count)."
         )
     if share["queue"] >= _MOST:
         return (
