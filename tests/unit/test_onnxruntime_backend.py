@@ -25,6 +25,7 @@ from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.options impo
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.providers import CPU, CUDA, choose_providers
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.ragged import compute_batch_input, scatter_output
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.refusal import RefusalError
+from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.runner import Runner
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.session import (
     import_onnxruntime,
     read_model_signature,
@@ -39,6 +40,7 @@ from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.signature im
     Signature,
     TensorInfo,
     describe_tensor,
+    read_signature,
 )
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.skeleton import read_skeleton, strip_weights
 from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.validation import check_config, check_supported
@@ -414,6 +416,57 @@ class TestSkeleton:
         (tmp_path / "model.onnx").touch()
         with pytest.raises(RefusalError, match="is empty"):
             read_skeleton(tmp_path / "model.onnx")
+
+
+def open_runner(model: onnx.ModelProto) -> Runner:
+    ort = import_onnxruntime()
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return Runner(ort, session, read_signature(session), None)
+
+
+def make_identity(**types: int) -> onnx.ModelProto:
+    """Each input comes back as ``<name>_out``; all are vectors."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_out"]) for name in types],
+        "g",
+        [helper.make_tensor_value_info(name, data_type, ["N"]) for name, data_type in types.items()],
+        [helper.make_tensor_value_info(f"{name}_out", data_type, ["N"]) for name, data_type in types.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+class TestRunner:
+    def test_bfloat16_beside_numbers(self) -> None:
+        runner = open_runner(make_identity(b=TensorProto.BFLOAT16, f=TensorProto.DOUBLE))
+        outputs = runner.run({"b": np.array([1, 2], np.uint16), "f": np.array([0.1, 2.0])}, ["b_out", "f_out"])
+        assert outputs["b_out"].tolist() == [1, 2]
+        assert outputs["f_out"].tolist() == [0.1, 2.0]
+
+    def test_bfloat16_beside_a_string_input_is_refused(self) -> None:
+        with pytest.raises(RefusalError, match="BF16 tensors beside the string input 's'"):
+            open_runner(make_identity(b=TensorProto.BFLOAT16, s=TensorProto.STRING))
+
+    def test_strings_that_are_not_utf8_go_in_but_not_out(self) -> None:
+        encoder = helper.make_node(
+            "LabelEncoder", ["s"], ["y"], domain="ai.onnx.ml", keys_strings=["a"], values_int64s=[7], default_int64=-1
+        )
+        strings = helper.make_tensor_value_info("s", TensorProto.STRING, ["N"])
+        numbers = helper.make_tensor_value_info("y", TensorProto.INT64, ["N"])
+        graph = helper.make_graph([encoder], "g", [strings], [numbers])
+        domains = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+        runner = open_runner(helper.make_model(graph, opset_imports=domains, ir_version=8))
+        values = np.array([b"\xff", b"a", b"ab", b"a"], object)
+        assert runner.run({"s": values}, ["y"])["y"].tolist() == [-1, 7, -1, 7]
+        with pytest.raises(RefusalError, match="not UTF-8"):
+            open_runner(make_identity(s=TensorProto.STRING)).run({"s": values}, ["s_out"])
+
+    def test_a_scalar_input_comes_as_one_element(self) -> None:
+        scalar = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
+        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [])
+        graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", [scalar], [out])
+        runner = open_runner(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+        output = runner.run({"x": np.array([3], np.float32)}, ["y"])["y"]
+        assert (output.shape, output.item()) == ((), -3)
 
 
 class TestBFloat16:

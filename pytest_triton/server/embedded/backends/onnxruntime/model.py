@@ -73,9 +73,9 @@ class TritonPythonModel:
             session = open_session(ort, path, build_session_options(ort, options), providers, model)
             signature = read_signature(session)
             check_config(config, signature)
+            self._runner = Runner(ort, session, signature, build_run_options(ort, options))
         if options.ignored:
             _warn(f"model '{model}': parameters that mean nothing to onnxruntime: {', '.join(options.ignored)}")
-        self._runner = Runner(ort, session, signature, build_run_options(ort, options))
         self._errors = list_errors(ort)
         self._read_layout(config, signature)
 

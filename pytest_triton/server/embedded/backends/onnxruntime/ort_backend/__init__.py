@@ -7,4 +7,6 @@ library, NumPy, ONNX Runtime and one another, and nothing else.
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036 - the server's interpreter, not the one this project is installed in
-    raise ImportError(f"the onnxruntime backend needs Python 3.10 or newer, and the server runs {sys.version}")
+    raise ImportError(
+        f"the onnxruntime backend needs Python 3.10 or newer, and the server runs {sys.version.split()[0]}"
+    )

@@ -23,7 +23,7 @@ def group_requests(requests: Sequence[Tensors], *, batching: bool, ragged: Colle
     Without batching each runs alone. With it, those share a run that bring the same inputs of the same types and
     shapes, apart from the first dimension, and apart from the whole shape where an input is ragged.
     """
-    if not batching:
+    if not batching or len(requests) == 1:
         return [[position] for position in range(len(requests))]
     groups: dict[object, list[int]] = {}
     for position, tensors in enumerate(requests):

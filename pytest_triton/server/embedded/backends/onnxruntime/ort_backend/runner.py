@@ -33,6 +33,11 @@ class Runner:
         self._scalars = {name for name, info in types.items() if not info.shape}
         self._bfloat16 = {name for name, info in types.items() if info.data_type == "TYPE_BF16"}
         self._through_values = signature.uses("TYPE_BF16")
+        if self._through_values and self._strings:
+            raise RefusalError(
+                f"BF16 tensors beside the string input '{min(self._strings)}': ONNX Runtime's Python API takes strings"
+                " as an array only, and BF16 only as a value of its own"
+            )
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Compute the named outputs. Raises what ONNX Runtime does, or ``RefusalError`` for strings it cannot give."""
@@ -72,11 +77,13 @@ class Runner:
 def _decode_strings(array: Array) -> Array:
     """Make strings of the bytes that Triton has: ONNX Runtime takes ``str``, and of ``bytes`` their ``repr``.
 
-    Bytes that are not UTF-8 go in as fixed-width bytes, which it takes as they are, but for zero bytes at the end.
+    Bytes that are not UTF-8 go in as fixed-width bytes, of which it takes all before the first zero byte, running on into
+    the next item where there is none: so one is always added. The official backend cuts every string there.
     """
     decoded = np.empty(array.shape, dtype=object)
     try:
         decoded.reshape(-1)[:] = [item.decode() if isinstance(item, bytes) else item for item in array.reshape(-1)]
     except UnicodeDecodeError:
-        return array.astype(np.bytes_)
+        width = max(len(item) for item in array.reshape(-1)) + 1
+        return array.astype(f"S{width}")
     return decoded
