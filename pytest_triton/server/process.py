@@ -146,12 +146,18 @@ class ChildServer(ABC):
                 )
 
     def _try_start(self) -> str | None:
-        self._output.mkdir(parents=True, exist_ok=True)
-        self._log_file().write_bytes(b"")
         # One name for the server, its directory and its shared-memory blocks: no other server has it.
         name = f"pytest-triton-{secrets.token_hex(5)}"
-        self._private = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        self._aliases_directory.mkdir()
+        try:
+            self._output.mkdir(parents=True, exist_ok=True)
+            self._log_file().write_bytes(b"")
+            self._private = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+            self._aliases_directory.mkdir()
+        except OSError as error:
+            raise ServerStartError(
+                f"the {self.kind} server has no place to write to: {error}",
+                hint="Name a folder on a disk with room in --triton-output, and one for temporary files in TMPDIR.",
+            ) from error
         launch = self._prepare(self._private)
         self._launched = make_arguments(
             launch.arguments,
@@ -174,7 +180,10 @@ class ChildServer(ABC):
             advise=self._advise,
         )
         problem = wait_until_ready(
-            self._control, server_id=self._launched.server_id, timeout=self._start_timeout, ended=self._ended
+            self._launched.endpoints,
+            server_id=self._launched.server_id,
+            timeout=self._start_timeout,
+            ended=self._ended,
         )
         if problem is None:
             self._version = str(self._control.server_metadata().get("version", ""))

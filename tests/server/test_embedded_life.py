@@ -165,17 +165,19 @@ def test_chosen_port_is_used(python_models: Path, tmp_path: Path):
         server.stop()
 
 
-def test_other_ports_are_tried_when_ours_were_taken_meanwhile(
-    python_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("which", range(3), ids=["http", "grpc", "metrics"])
+def test_other_ports_are_tried_when_one_was_taken_meanwhile(
+    which: int, python_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        lost = [taken.getsockname()[1], *choose_ports(2)]
+        lost = choose_ports(3)
+        lost[which] = taken.getsockname()[1]
         answers = iter([lost])
         monkeypatch.setattr(arguments, "choose_ports", lambda count: next(answers, None) or choose_ports(count))
         server = EmbeddedServer(python_models, output=tmp_path)
         server.start()
         try:
-            assert server.endpoints.http != f"127.0.0.1:{lost[0]}"
+            assert str(lost[which]) not in str(server.endpoints)
             assert server.control.server_ready()
         finally:
             server.stop()
@@ -193,6 +195,13 @@ def test_impossible_arguments_and_repositories_are_refused(python_models: Path, 
         EmbeddedServer(python_models, output=tmp_path, arguments=["--model-control-mode=none"]).start()
     with pytest.raises(RepositoryError, match="no model repository"):
         EmbeddedServer(tmp_path / "nowhere", output=tmp_path).start()
+
+
+def test_an_output_folder_that_cannot_be_written_is_told(python_models: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ServerStartError, match="no place to write to") as caught:
+        EmbeddedServer(python_models, output=tmp_path / "file" / "output").start()
+    assert "--triton-output" in caught.value.hint
 
 
 def test_the_repository_is_not_written_to(embedded_server: EmbeddedServer, python_models: Path):

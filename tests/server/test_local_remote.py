@@ -92,7 +92,7 @@ def test_remote_server_without_explicit_control_cannot_load(tmp_path: Path):
     )
     try:
         server = RemoteServer(f"127.0.0.1:{ports['http']}")
-        wait_until_ready(server.control, server_id="triton", timeout=30, ended=lambda: process.status is not None)
+        wait_until_ready(server.endpoints, server_id="triton", timeout=30, ended=lambda: process.status is not None)
         server.start()
         with pytest.raises(ServerError, match="does not allow models to be loaded") as caught:
             server.control.load("identity")

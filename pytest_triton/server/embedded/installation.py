@@ -44,7 +44,6 @@ print(json.dumps({
     "pytriton": folder("pytriton"),
     "pytriton_version": version("nvidia-pytriton"),
     "numpy": version("numpy"),
-    "onnxruntime": find_spec("onnxruntime") is not None,
 }))
 """
 
@@ -68,8 +67,7 @@ class Interpreter:
 class Installation:
     """An interpreter that models can run in, and the Triton that came with its ``nvidia-pytriton``.
 
-    ``libraries`` are the directories that the server's shared libraries lie in. ``onnxruntime`` says whether the
-    interpreter has the package that our backend of that name needs.
+    ``libraries`` are the directories that the server's shared libraries lie in.
     """
 
     interpreter: Interpreter
@@ -79,7 +77,6 @@ class Installation:
     stub: Path
     caches: Path
     libraries: tuple[Path, ...]
-    onnxruntime: bool
 
     def environment(self) -> dict[str, str]:
         """Return our environment variables, with those that ``tritonserver`` and its stubs find their libraries by."""
@@ -132,7 +129,6 @@ def find_installation(python: str | None = None) -> Installation:
             Path(found["pytriton"]).parent / "nvidia_pytriton.libs",
             *([Path(found["libdir"])] if found["libdir"] else []),
         ),
-        onnxruntime=found["onnxruntime"],
     )
     require_libraries([installation.tritonserver, installation.stub], installation.environment())
     return installation

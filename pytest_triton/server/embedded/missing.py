@@ -1,22 +1,12 @@
-"""What to say about a model whose backend the embedded server does not have."""
+"""What to do about a model that needs what the embedded server or its interpreter does not have."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from pathlib import Path
 
-from pytest_triton.errors import ModelLoadError
 from pytest_triton.server.embedded.backend_directory import python_backends
 
-# Platforms that Triton knows by name, and the backend of each.
-_PLATFORMS: Mapping[str, str] = {
-    "tensorrt_plan": "tensorrt",
-    "tensorflow_graphdef": "tensorflow",
-    "tensorflow_savedmodel": "tensorflow",
-    "onnxruntime_onnx": "onnxruntime",
-    "pytorch_libtorch": "pytorch",
-    "ensemble": "",
-}
 # What one or the other official container brings and the embedded server does not.
 _OFFICIAL = frozenset(
     {
@@ -33,6 +23,7 @@ _OFFICIAL = frozenset(
         "vllm",
     }
 )
+_NO_MODULE = re.compile(r"No module named '([^']+)'")
 _NOT_FOUND = (
     re.compile(r"unable to find backend library for backend '([^']+)'"),
     re.compile(r"unable to find '?lib(?:triton_)?([a-z0-9_]+)\.so'?"),
@@ -45,23 +36,6 @@ def embedded_backends() -> tuple[str, ...]:
     return tuple(sorted({"python", *python_backends()}))
 
 
-def backend_of(backend: str, platform: str) -> str:
-    """Return the backend that a configuration's ``backend`` and ``platform`` ask for; "" for an ensemble or none."""
-    return backend or _PLATFORMS.get(platform, platform)
-
-
-def require_backend(model: str, *, backend: str = "", platform: str = "") -> None:
-    """Raise ``ModelLoadError`` when the embedded server lacks the backend that ``model`` is configured for."""
-    wanted = backend_of(backend, platform)
-    if wanted and wanted not in embedded_backends():
-        raise ModelLoadError(
-            f"the embedded server has no backend {wanted!r}, which {model} needs",
-            reason=f"no backend {wanted!r}",
-            model=model,
-            hint=_way_out(wanted),
-        )
-
-
 def advise_missing_backend(reason: str) -> str:
     """Say what to do when ``reason``, Triton's for refusing a model, is that it has no such backend; else ""."""
     for pattern in _NOT_FOUND:
@@ -69,6 +43,16 @@ def advise_missing_backend(reason: str) -> str:
         if found is not None and found[1] not in embedded_backends():
             return _way_out(found[1])
     return ""
+
+
+def advise_missing_package(reason: str, python: Path) -> str:
+    """Say what to do when ``reason`` is that a model could not import a package from ``python``'s; else ""."""
+    found = _NO_MODULE.search(reason)
+    if found is None:
+        return ""
+    return (
+        f"Models run in {python}: install the package of the module {found[1]!r} there ({python} -m pip install ...)."
+    )
 
 
 def _way_out(backend: str) -> str:

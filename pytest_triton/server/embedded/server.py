@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
-from pytest_triton.server.embedded.missing import advise_missing_backend
+from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
 
 
@@ -64,4 +64,7 @@ class EmbeddedServer(ChildServer):
         )
 
     def _advise(self, reason: str) -> str:
-        return advise_missing_backend(reason)
+        advice = advise_missing_backend(reason)
+        if not advice and self._installation is not None:
+            advice = advise_missing_package(reason, self._installation.interpreter.path)
+        return advice
