@@ -77,8 +77,8 @@ class Runner:
 def _decode_strings(array: Array) -> Array:
     """Make strings of the bytes that Triton has: ONNX Runtime takes ``str``, and of ``bytes`` their ``repr``.
 
-    Bytes that are not UTF-8 go in as fixed-width bytes, of which it takes all before the first zero byte, running on into
-    the next item where there is none: so one is always added. The official backend cuts every string there.
+    Bytes that are not UTF-8 go in as fixed-width bytes, of which it takes all before the first zero byte, running on
+    into the next item where there is none: so one is always added. The official backend cuts every string there.
     """
     decoded = np.empty(array.shape, dtype=object)
     try:
