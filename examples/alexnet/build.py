@@ -1,7 +1,7 @@
 """Build the AlexNet of Triton's optimisation guide: ``python examples/alexnet/build.py``.
 
-Krizhevsky, Sutskever and Hinton (2012) as the ONNX model zoo has it: input ``data_0`` [1, 3, 224, 224], output ``prob_1``
-[1, 1000], 61 million weights in 244 MB. The weights are random from a fixed seed: what the network answers means
+Krizhevsky, Sutskever and Hinton (2012) as the ONNX model zoo has it: input ``data_0`` [1, 3, 224, 224], output
+``prob_1`` [1, 1000], 61 million weights in 244 MB. They are random from a fixed seed: what the network answers means
 nothing, what it costs is the same.
 """
 
