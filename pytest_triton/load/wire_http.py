@@ -7,19 +7,16 @@ system calls, a dictionary look-up and four appends; everything else takes the c
 
 from __future__ import annotations
 
-import enum
 import errno
 import itertools
-import json
 import os
 import select
 import socket
 import time
-from array import array
 from collections.abc import Sequence
-from typing import Any
 
-from pytest_triton.load.http_parser import AnswerParser, MalformedAnswer
+from pytest_triton.load.connection import NO_SOCKET, NOTHING, Connection, Phase, Records, describe_error, reach
+from pytest_triton.load.http_parser import MalformedAnswer
 from pytest_triton.load.status import LOST, MALFORMED, OK, TIMED_OUT, UNREACHABLE
 
 _RECEIVE = 1 << 16
@@ -40,59 +37,6 @@ _PATIENCE = 100
 _HOPELESS_AFTER = 2 * _SECOND
 _HOPELESS_FAILURES = 3
 _HOPELESS_TOTAL = 10
-
-
-class _Phase(enum.Enum):
-    CLOSED = enum.auto()
-    CONNECTING = enum.auto()
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    """A request is being sent or waits for its answer."""
-
-
-class _Connection:
-    """One of the loop's places: a socket and the request that is in flight on it."""
-
-    __slots__ = (
-        "assigned", "failing_since", "failures", "fd", "first", "parser", "phase", "recv", "resume", "send", "sent",
-        "socket", "unsent",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.socket = _NO_SOCKET
-        self.recv = _NO_SOCKET.recv
-        self.send = _NO_SOCKET.send
-        self.fd = -1
-        self.phase = _Phase.CLOSED
-        self.parser = AnswerParser()
-        self.unsent = _NOTHING
-        """What of the request is still to be sent."""
-        self.assigned = False
-        """A request began here that is not recorded yet."""
-        self.sent = 0
-        self.first = 0
-        self.failures = 0
-        """Requests that failed here since the last that did not."""
-        self.failing_since = 0
-        self.resume = 0
-        """When to go on here after a pause, 0 when there is none."""
-
-
-class Records:
-    """What completed: times in ns of ``time.monotonic_ns``, one entry per request, in order of completion."""
-
-    __slots__ = ("done", "first", "sent", "status")
-
-    def __init__(self) -> None:
-        self.sent = array("q")
-        self.first = array("q")
-        self.done = array("q")
-        self.status = array("h")
-
-
-_NO_SOCKET = socket.socket()
-_NO_SOCKET.close()
-_NOTHING = memoryview(b"")
 
 
 class HttpLoad:
@@ -116,12 +60,13 @@ class HttpLoad:
         self._epoll = select.epoll()
         self._control = control
         self._epoll.register(control, select.EPOLLIN)
-        self._connections = [_Connection() for _ in range(concurrency)]
-        self._by_fd: dict[int, _Connection] = {}
-        self._waiting: dict[int, _Connection] = {}
+        self._connections = [Connection() for _ in range(concurrency)]
+        self._by_fd: dict[int, Connection] = {}
+        self._waiting: dict[int, Connection] = {}
         """The connections whose request is sent and of whose answer nothing has come: the quick path's."""
         self._usual: dict[bytes, int] = {}
         """Header block of a good answer -> length of the whole answer in bytes."""
+        self._buffer = bytearray(_RECEIVE)
         self._skipped = bytearray(_SKIP)
         self._sending = False
         self._last_reason = ""
@@ -132,12 +77,12 @@ class HttpLoad:
 
     def open(self, seconds: float) -> None:
         """Connect everything, within ``seconds``. Raises ``OSError`` when the server cannot be reached."""
-        self._family, self._sockaddr = _reach(self._host, self._port, seconds)
+        self._family, self._sockaddr = reach(self._host, self._port, seconds)
         now = time.monotonic_ns()
         for connection in self._connections:
             self._connect(connection, now)
         end = now + int(seconds * _SECOND)
-        while any(c.phase is _Phase.CONNECTING for c in self._connections) and time.monotonic_ns() < end:
+        while any(c.phase is Phase.CONNECTING for c in self._connections) and time.monotonic_ns() < end:
             for fd, events in self._epoll.poll(0.05):
                 if fd != self._control:
                     self._attend(fd, events)
@@ -147,9 +92,9 @@ class HttpLoad:
         self._sending = True
         now = time.monotonic_ns()
         for connection in self._connections:
-            if connection.phase is _Phase.IDLE:
+            if connection.phase is Phase.IDLE:
                 self._begin(connection, now)
-            elif connection.phase is _Phase.CLOSED:
+            elif connection.phase is Phase.CLOSED:
                 self._connect(connection, now)
             else:
                 connection.assigned, connection.sent = True, now
@@ -159,7 +104,7 @@ class HttpLoad:
         self._sending = False
         for connection in self._connections:
             connection.resume = 0
-            if connection.phase is _Phase.CONNECTING:
+            if connection.phase is Phase.CONNECTING:
                 self._close(connection)
                 connection.assigned = False
 
@@ -201,7 +146,6 @@ class HttpLoad:
         clock = time.monotonic_ns
         poll = self._epoll.poll
         waiting = self._waiting.get
-        usual = self._usual.get
         next_payload = self._next_payload
         sending = self._sending
         control = self._control
@@ -209,28 +153,38 @@ class HttpLoad:
         add_sent, add_first = records.sent.append, records.first.append
         add_done, add_status = records.done.append, records.status.append
         done = records.done
+        buffer = self._buffer
+        begins_with = buffer.startswith
+        head, length = b"", -1
         ready = received = 0
         now = clock()
         while now < until and len(done) < count and not ready and not (drain and self.drained):
             wake = self._sweep_at if self._sweep_at < until else until
-            for fd, events in poll((wake - now) * 1e-9 if wake > now else 0):
+            events = poll((wake - now) * 1e-9 if wake > now else 0)
+            if not events:
+                now = clock()
+            for fd, event in events:
                 connection = waiting(fd)
                 if connection is None:
                     if fd == control:
-                        ready = events
+                        ready = event
                     else:
-                        self._attend(fd, events)
+                        self._attend(fd, event)
+                    now = clock()
                     continue
                 try:
-                    data = connection.recv(_RECEIVE)
+                    size = connection.recv_into(buffer)
                 except OSError as error:
                     self._fail_receiving(connection, error)
                     continue
                 now = clock()
-                end = data.find(b"\r\n\r\n")
-                if usual(data[:end]) != len(data) or not sending:
-                    self._receive(connection, data, now)
-                    continue
+                if size != length or not begins_with(head) or not sending:
+                    data = bytes(memoryview(buffer)[:size])
+                    end = data.find(b"\r\n\r\n")
+                    if self._usual.get(data[:end]) != size or not sending:
+                        self._receive(connection, data, now)
+                        continue
+                    head, length = data[: end + 4], size
                 # The next request goes out before anything is written down about this one.
                 payload = next_payload()
                 sent = connection.sent
@@ -246,13 +200,12 @@ class HttpLoad:
                 add_first(now)
                 add_done(now)
                 add_status(OK)
-                received += len(data) - end - 4
+                received += size - len(head)
                 if gone != len(payload):
                     if gone < 0:
                         self._fail_sending(connection, broken)
                     else:
                         self._wait_to_send(connection, memoryview(payload)[gone:])
-            now = clock()
             if now >= self._sweep_at:
                 self._sweep(now)
         self.received += received
@@ -265,19 +218,19 @@ class HttpLoad:
         if connection is None:
             return  # closed by an earlier event of the same batch
         now = time.monotonic_ns()
-        if connection.phase is _Phase.CONNECTING:
+        if connection.phase is Phase.CONNECTING:
             self._finish_connecting(connection, events, now)
-        elif connection.phase is _Phase.IDLE:
+        elif connection.phase is Phase.IDLE:
             # The server closed the connection, or says something unasked; no request is concerned.
             self._close(connection)
             connection.resume = max(connection.resume, now + _IDLE_PAUSE)
         else:
             if events & select.EPOLLOUT and connection.unsent:
                 self._send_on(connection)
-            if events & ~select.EPOLLOUT and connection.phase is _Phase.BUSY:
+            if events & ~select.EPOLLOUT and connection.phase is Phase.BUSY:
                 self._read(connection)
 
-    def _connect(self, connection: _Connection, now: int) -> None:
+    def _connect(self, connection: Connection, now: int) -> None:
         """Begin to connect; the request that is to be sent on it begins now."""
         connection.resume = 0
         if self._sending:
@@ -289,34 +242,34 @@ class HttpLoad:
             return
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket, connection.fd = opened, opened.fileno()
-        connection.recv, connection.send = opened.recv, opened.send
-        connection.phase = _Phase.CONNECTING
+        connection.recv_into, connection.send = opened.recv_into, opened.send
+        connection.phase = Phase.CONNECTING
         self._by_fd[connection.fd] = connection
         self._epoll.register(connection.fd, select.EPOLLIN | select.EPOLLOUT)
         refused = opened.connect_ex(self._sockaddr)
         if refused not in (0, errno.EINPROGRESS):
             self._fail_connecting(connection, refused)
 
-    def _finish_connecting(self, connection: _Connection, events: int, now: int) -> None:
+    def _finish_connecting(self, connection: Connection, events: int, now: int) -> None:
         refused = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if refused:
             self._fail_connecting(connection, refused)
         elif events & select.EPOLLOUT:
-            connection.phase = _Phase.IDLE
+            connection.phase = Phase.IDLE
             self._epoll.modify(connection.fd, select.EPOLLIN)
             if self._sending:
                 self._begin(connection, connection.sent or now)
 
-    def _begin(self, connection: _Connection, now: int) -> None:
+    def _begin(self, connection: Connection, now: int) -> None:
         """Send the next request, which began at ``now``."""
         connection.resume = 0
         connection.parser.reset()
-        connection.phase, connection.assigned = _Phase.BUSY, True
+        connection.phase, connection.assigned = Phase.BUSY, True
         connection.sent, connection.first = now, 0
         connection.unsent = memoryview(self._next_payload())
         self._send_on(connection)
 
-    def _send_on(self, connection: _Connection) -> None:
+    def _send_on(self, connection: Connection) -> None:
         try:
             gone = connection.send(connection.unsent)
         except BlockingIOError:
@@ -325,38 +278,38 @@ class HttpLoad:
             self._fail_sending(connection, error)
             return
         if gone == len(connection.unsent):
-            connection.unsent = _NOTHING
+            connection.unsent = NOTHING
             self._epoll.modify(connection.fd, select.EPOLLIN)
             if not connection.failures and not connection.parser.begun:
                 self._waiting[connection.fd] = connection
         else:
             self._wait_to_send(connection, connection.unsent[gone:])
 
-    def _wait_to_send(self, connection: _Connection, unsent: memoryview) -> None:
+    def _wait_to_send(self, connection: Connection, unsent: memoryview) -> None:
         if self._waiting.pop(connection.fd, None):
             connection.parser.reset()
             connection.first = 0
         connection.unsent = unsent
         self._epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLOUT)
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         parser = connection.parser
         try:
             if parser.skippable:
-                count = connection.socket.recv_into(self._skipped)
+                count = connection.recv_into(self._skipped)
                 if 0 < count <= parser.skippable:
                     if parser.skip(count):
                         self._finish(connection, time.monotonic_ns())
                     return
                 data = bytes(memoryview(self._skipped)[:count])
             else:
-                data = connection.recv(_RECEIVE)
+                data = bytes(memoryview(self._buffer)[: connection.recv_into(self._buffer)])
         except OSError as error:
             self._fail_receiving(connection, error)
             return
         self._receive(connection, data, time.monotonic_ns())
 
-    def _receive(self, connection: _Connection, data: bytes, now: int) -> None:
+    def _receive(self, connection: Connection, data: bytes, now: int) -> None:
         """Take what came on a connection that waits for an answer; empty when the peer closed it."""
         parser = connection.parser
         if self._waiting.pop(connection.fd, None):
@@ -374,13 +327,13 @@ class HttpLoad:
             when = f"in the middle of its answer, after {parser.received} bytes of the body" if parser.begun else ""
             self._fail(connection, LOST, f"{self._name} closed the connection {when or 'instead of answering'}")
 
-    def _finish(self, connection: _Connection, now: int) -> None:
+    def _finish(self, connection: Connection, now: int) -> None:
         """Record the complete answer that the parser holds."""
         parser = connection.parser
         if parser.rest:
             self._fail(connection, MALFORMED, f"{self._name} sent more bytes than its answer's length says")
         elif parser.status != 200:
-            self._fail(connection, parser.status, _error_text(parser), keep=not (parser.closes or connection.unsent))
+            self._fail(connection, parser.status, describe_error(parser), keep=not (parser.closes or connection.unsent))
         elif not parser.received:
             self._fail(connection, MALFORMED, f"{self._name} answered 200 with an empty body")
         else:
@@ -393,10 +346,10 @@ class HttpLoad:
             self._record(connection, OK, now)
             self._go_on(connection, now, keep=not (parser.closes or connection.unsent))
 
-    def _go_on(self, connection: _Connection, now: int, *, keep: bool, pause: int = 0) -> None:
+    def _go_on(self, connection: Connection, now: int, *, keep: bool, pause: int = 0) -> None:
         """Send the next request on this connection, or on a new one, at once or after a pause of ns."""
         if keep:
-            connection.phase = _Phase.IDLE
+            connection.phase = Phase.IDLE
         else:
             self._close(connection)
         if self._sending:
@@ -409,17 +362,17 @@ class HttpLoad:
 
     # -- failures are data
 
-    def _fail_connecting(self, connection: _Connection, code: int) -> None:
+    def _fail_connecting(self, connection: Connection, code: int) -> None:
         self._fail(connection, UNREACHABLE, f"no connection to {self._name}: {os.strerror(code)}")
 
-    def _fail_sending(self, connection: _Connection, error: OSError) -> None:
+    def _fail_sending(self, connection: Connection, error: OSError) -> None:
         self._fail(connection, LOST, f"the connection to {self._name} was lost while sending: {error.strerror}")
 
-    def _fail_receiving(self, connection: _Connection, error: OSError) -> None:
+    def _fail_receiving(self, connection: Connection, error: OSError) -> None:
         if not isinstance(error, BlockingIOError):
             self._fail(connection, LOST, f"the connection to {self._name} was lost while receiving: {error.strerror}")
 
-    def _fail(self, connection: _Connection, status: int, reason: str, *, keep: bool = False) -> None:
+    def _fail(self, connection: Connection, status: int, reason: str, *, keep: bool = False) -> None:
         """Record the connection's request as failed and go on, on a new connection unless ``keep``."""
         now = time.monotonic_ns()
         if connection.assigned:
@@ -437,7 +390,7 @@ class HttpLoad:
             pause = max(pause, _FIRST_PAUSE)
         self._go_on(connection, now, keep=keep, pause=pause)
 
-    def _record(self, connection: _Connection, status: int, now: int) -> None:
+    def _record(self, connection: Connection, status: int, now: int) -> None:
         records = self.records
         records.sent.append(connection.sent)
         records.first.append(connection.first or now)
@@ -445,13 +398,13 @@ class HttpLoad:
         records.status.append(status)
         connection.assigned = False
 
-    def _close(self, connection: _Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         if connection.fd >= 0:
             self._waiting.pop(connection.fd, None)
             del self._by_fd[connection.fd]
             connection.socket.close()  # which takes it out of the epoll set, too
-        connection.socket, connection.fd, connection.phase = _NO_SOCKET, -1, _Phase.CLOSED
-        connection.unsent = _NOTHING
+        connection.socket, connection.fd, connection.phase = NO_SOCKET, -1, Phase.CLOSED
+        connection.unsent = NOTHING
 
     def _sweep(self, now: int) -> None:
         """Find what ran out of time, and what has paused long enough."""
@@ -461,7 +414,7 @@ class HttpLoad:
                 seconds = self._timeout / _SECOND
                 self._fail(connection, TIMED_OUT, f"no answer from {self._name} within {seconds:g} s")
             elif connection.resume and now >= connection.resume:
-                if connection.phase is _Phase.IDLE:
+                if connection.phase is Phase.IDLE:
                     self._begin(connection, now)
                 else:
                     self._connect(connection, now)
@@ -471,30 +424,3 @@ class HttpLoad:
     @property
     def _name(self) -> str:
         return f"{self._host}:{self._port}"
-
-
-def _reach(host: str, port: int, seconds: float) -> tuple[socket.AddressFamily, Any]:
-    """Find the address of ``host`` that answers: a name may mean several, and a server listen on one of them."""
-    failure: OSError | None = None
-    for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.settimeout(seconds)
-            try:
-                trial.connect(sockaddr)
-            except OSError as error:
-                failure = error
-            else:
-                return family, sockaddr
-    raise failure or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-
-
-def _error_text(parser: AnswerParser) -> str:
-    """Say what an error answer says: Triton's ``{"error": ...}``, or the beginning of its body."""
-    text = parser.kept.decode(errors="replace").strip()
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if isinstance(content, dict) and isinstance(content.get("error"), str):
-        text = content["error"]
-    return f"HTTP {parser.status}: {text[:500]}" if text else f"HTTP {parser.status}"
