@@ -11,6 +11,8 @@ from pytest_triton.server.base import Endpoints
 from pytest_triton.server.ports import LOOPBACK, choose_ports, holder, is_free
 
 EXIT_TIMEOUT = 2
+# Four times as often as by default: GPU figures are fresher, and the server's exit, which waits for it, is faster.
+METRICS_INTERVAL_MS = 500
 PORTS = ("http-port", "grpc-port", "metrics-port")
 SHM_PREFIX = "shm-region-prefix-name"
 EVERYWHERE = frozenset({"0.0.0.0", "::", ""})
@@ -55,6 +57,7 @@ def make_arguments(
         "metrics-address": LOOPBACK,
         **{name: str(port) for name, port in chosen.items()},
         "exit-timeout-secs": str(EXIT_TIMEOUT),
+        "metrics-interval-ms": str(METRICS_INTERVAL_MS),
         **own,
     }
     words = [f"--model-repository={repository}" for repository in repositories]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 LOAD_TIMEOUT = 900.0
+ANSWER_TIMEOUT = 30.0
 PROBE_TIMEOUT = 5.0
 UNLOAD_POLL = 0.01
 
@@ -78,7 +79,7 @@ class ModelControl:
 
     def index(self) -> list[dict[str, Any]]:
         """List the models of the repository: ``name``, and ``version``, ``state``, ``reason`` where known."""
-        reply = self._ask("POST", "/v2/repository/index", body=b"{}", timeout=PROBE_TIMEOUT)
+        reply = self._ask("POST", "/v2/repository/index", body=b"{}", timeout=min(self.timeout, ANSWER_TIMEOUT))
         self._require(reply, "the repository's index cannot be read")
         return list(reply.json() or ())
 
@@ -168,7 +169,10 @@ class ModelControl:
         return decode_response(reply.body, int(length) if length else None, model=model)
 
     def gpu_figures(self) -> GpuFigures:
-        """Return what the server's metrics say about its GPUs, at most Triton's metrics interval (2 s) old."""
+        """Return what the server's metrics say about its GPUs, as old as its metrics interval at most.
+
+        The interval is 2 s unless it was started with another, as the servers that we start are.
+        """
         if self._metrics is None:
             return GpuFigures()
         try:
@@ -185,7 +189,7 @@ class ModelControl:
             return False
 
     def _get(self, path: str, *, model: str = "") -> Any:
-        reply = self._ask("GET", path, timeout=max(PROBE_TIMEOUT, 30.0), model=model)
+        reply = self._ask("GET", path, timeout=min(self.timeout, ANSWER_TIMEOUT), model=model)
         self._require(reply, f"the server refused GET {path}", model=model)
         return reply.json()
 

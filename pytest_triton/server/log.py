@@ -37,9 +37,13 @@ def read_tail(log: Path, *, size: int = TAIL_BYTES) -> list[str]:
 
 def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
     """Pick the last lines of ``log`` that report an error, or simply the last ones when none does."""
-    lines = [line.rstrip() for line in read_tail(log) if line.strip()]
-    errors = [line for line in lines if _ERROR.match(line) and not _HARMLESS.search(line)]
-    return errors[-count:] or lines[-count:]
+    errors = [line.rstrip() for line in read_tail(log) if _ERROR.match(line) and not _HARMLESS.search(line)]
+    return errors[-count:] or last_lines(log, count=count)
+
+
+def last_lines(log: Path, *, count: int = TELLING) -> list[str]:
+    """Return the last lines of ``log`` that are not empty."""
+    return [line.rstrip() for line in read_tail(log) if line.strip()][-count:]
 
 
 def measure(log: Path | None) -> int:

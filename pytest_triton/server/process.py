@@ -16,7 +16,7 @@ from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.arguments import LaunchArguments, make_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl, is_present
-from pytest_triton.server.log import read_tail, telling_lines
+from pytest_triton.server.log import last_lines, read_tail, telling_lines
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.supervised import SupervisedProcess
 from pytest_triton.server.supervisor import remove_directories
@@ -25,7 +25,7 @@ from pytest_triton.server.usage import measure_usage
 START_TIMEOUT = 60.0
 START_ATTEMPTS = 3
 UNLOAD_WITHIN = 1.5
-GRACE = 0.3
+GRACE = 0.6
 DEATH_WITHIN = 1.0
 _PORT_LOST = ("already in use", "failed to bind", "Failed to start")
 
@@ -104,11 +104,11 @@ class ChildServer(ABC):
         return self._repository
 
     @property
-    def log(self) -> Path | None:
+    def log(self) -> Path:
         """The file that its log goes to."""
         if self._launched is not None and self._launched.log_file is not None:
             return self._launched.log_file
-        return self._output / "server.log"
+        return self._output_file
 
     @property
     def version(self) -> str:
@@ -132,7 +132,7 @@ class ChildServer(ABC):
                 problem = self._try_start()
                 if problem is None:
                     return
-                lines = telling_lines(self._log_file())
+                lines = telling_lines(self._output_file)
                 retry = attempt < START_ATTEMPTS and self._lost_a_port()
             except BaseException:
                 self.stop()
@@ -150,7 +150,7 @@ class ChildServer(ABC):
         name = f"pytest-triton-{secrets.token_hex(5)}"
         try:
             self._output.mkdir(parents=True, exist_ok=True)
-            self._log_file().write_bytes(b"")
+            self._output_file.write_bytes(b"")
             self._private = Path(tempfile.mkdtemp(prefix=f"{name}-"))
             self._aliases_directory.mkdir()
         except OSError as error:
@@ -168,7 +168,7 @@ class ChildServer(ABC):
         self._process = SupervisedProcess(
             [str(launch.program), *self._launched.words],
             environment=launch.environment,
-            log=self._log_file(),
+            log=self._output_file,
             shm_prefix=name,
             directories=[self._private],
         )
@@ -209,7 +209,7 @@ class ChildServer(ABC):
             return
         raise ServerDied(
             f"the {self.kind} server died ({describe_status(self._process.status)})",
-            details=telling_lines(self._log_file()),
+            details=last_lines(self.log) or last_lines(self._output_file),
             hint=f"Its log: {self.log}",
         )
 
@@ -243,7 +243,9 @@ class ChildServer(ABC):
         assert self._private is not None
         return self._private / "aliases"
 
-    def _log_file(self) -> Path:
+    @property
+    def _output_file(self) -> Path:
+        """What the process itself writes: its whole log, unless the user's --log-file takes the log elsewhere."""
         return self._output / "server.log"
 
     def _started(self) -> LaunchArguments:
@@ -264,7 +266,7 @@ class ChildServer(ABC):
     def _lost_a_port(self) -> bool:
         if self._launched is None or not self._launched.ports_are_ours:
             return False
-        return any(sign in line for line in read_tail(self._log_file()) for sign in _PORT_LOST)
+        return any(sign in line for line in read_tail(self._output_file) for sign in _PORT_LOST)
 
     def _unload_all(self, control: ModelControl) -> None:
         """Let the models finalize, all at once: Triton's Python backend takes more than a second for each instance."""
