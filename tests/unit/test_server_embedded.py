@@ -22,7 +22,7 @@ def interpreter_that_says(folder: Path, **answer: object) -> str:
         "home": "/usr/bin",
         "packages": ["/opt/python/lib/python3.11/site-packages"],
         "first": [],
-        "libdir": "/usr/lib",
+        "libraries": ["/usr/lib"],
         "pytriton": str(folder / "pytriton"),
         "pytriton_version": "0.7.0",
         "numpy": "1.26.4",

@@ -32,6 +32,9 @@ def version(name):
 def folder(name):
     spec = find_spec(name)
     return os.path.dirname(spec.origin) if spec and spec.origin else None
+library = "libpython%d.%d.so.1.0" % sys.version_info[:2]
+# An interpreter that was moved after it was built (uv, conda) does not know its own directory of libraries.
+places = sorted({sysconfig.get_config_var("LIBDIR") or "", os.path.join(sys.base_prefix, "lib")})
 base = getattr(sys, "_base_executable", None)
 print(json.dumps({
     "version": list(sys.version_info[:2]),
@@ -40,7 +43,7 @@ print(json.dumps({
     "home": os.path.dirname(base) if base else os.path.join(sys.base_prefix, "bin"),
     "packages": site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else []),
     "first": [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path],
-    "libdir": sysconfig.get_config_var("LIBDIR"),
+    "libraries": [path for path in places if os.path.exists(os.path.join(path, library))],
     "pytriton": folder("pytriton"),
     "pytriton_version": version("nvidia-pytriton"),
     "numpy": version("numpy"),
@@ -127,7 +130,7 @@ def find_installation(python: str | None = None) -> Installation:
         caches=server / "caches",
         libraries=(
             Path(found["pytriton"]).parent / "nvidia_pytriton.libs",
-            *([Path(found["libdir"])] if found["libdir"] else []),
+            *(Path(directory) for directory in found["libraries"]),
         ),
     )
     require_libraries([installation.tritonserver, installation.stub], installation.environment())
