@@ -43,10 +43,13 @@ def shares(measurement: Measurement) -> dict[str, float]:
     return {label: seconds / total for label, seconds in parts} if total > 0 else {}
 
 
-def advice(measurement: Measurement, verdict: Verdict | None = None, load: Load | None = None) -> str:
+def advice(
+    measurement: Measurement, verdict: Verdict | None = None, load: Load | None = None, *, batches: bool = True
+) -> str:
     """Say in one sentence what the numbers suggest to try next; empty when they suggest nothing.
 
-    ``verdict`` tells which bounds were missed, ``load`` how many requests were in flight and how large they were.
+    ``verdict`` tells which bounds were missed, ``load`` how many requests were in flight and how large they were,
+    ``batches`` whether the model can batch at all (its max_batch_size is not 0).
     """
     if measurement.failures:
         reason, _ = max(measurement.reasons.items(), key=lambda item: item[1], default=("unknown", 0))
@@ -63,12 +66,11 @@ def advice(measurement: Measurement, verdict: Verdict | None = None, load: Load 
     share = shares(measurement)
     if not share:
         return ""
-    if _never_fills(measurement, load) and share["queue"] >= _SOME:
+    if batches and _never_fills(measurement, load) and share["queue"] >= _SOME:
         batch = measurement.metrics["batch"].value
         return (
             f"Requests wait in the queue ({share['queue']:.0%} of their time), yet an execution carries only "
-            f"{batch:.1f} inferences: try dynamic_batching with some max_queue_delay if the model batches, else one "
-            "instance more (instance_group.count)."
+            f"{batch:.1f} inferences: try dynamic_batching, with some max_queue_delay."
         )
     if share["queue"] >= _MOST:
         return (

@@ -62,7 +62,7 @@ def confirm(
     for leader in finalists(rank(results, by), by):
         outcome = _confirm_one(bench, case, results, leader, by, effort, watch, blocks)
         if outcome.verdict.outcome is Outcome.PASS or outcome.verdict.outcome is Outcome.INCONCLUSIVE:
-            return replace(outcome, rejected=tuple(rejected))
+            return replace(outcome, rejected=(*rejected, *outcome.rejected))
         rejected.append(f"{leader.id}: {outcome.verdict.reason}")
     return replace(outcome, rejected=tuple(rejected)) if outcome is not None else None
 
@@ -100,8 +100,11 @@ def _confirm_one(
     if worse or (tie and not _is_cheaper(leader, default_configuration, results)):
         kept, kept_verdict = _judge_at_length(bench, default, comparison.first, effort, watch)
         if kept_verdict.outcome is not Outcome.FAIL:
+            beaten = f"{leader.id}: {describe_gain(gain)} in {by.name} over the default, measured in alternation"
             nothing = Estimate(0.0, 0.0, 0.0)
-            return Winner(None, default, default_configuration, kept, kept_verdict, nothing, comparison.first, tie)
+            return Winner(
+                None, default, default_configuration, kept, kept_verdict, nothing, comparison.first, tie, (beaten,)
+            )
     return Winner(leader, case, configuration, measurement, verdict, gain, comparison.first, tie)
 
 
@@ -165,6 +168,12 @@ def _is_cheaper(leader: Result, default: ModelConfig, results: Sequence[Result])
     if leader.instances != instances:
         return leader.instances < instances
     return bool(same) and cost(leader) < cost(same[0])
+
+
+def describe_gain(gain: Estimate) -> str:
+    """Write a gain with its interval: ``+31.2 % (+28.9 % to +33.6 %)``."""
+    interval = f" ({gain.low:+.1%} to {gain.high:+.1%})" if gain.low is not None and gain.high is not None else ""
+    return f"{gain.value:+.1%}{interval}"
 
 
 def count_instances(configuration: ModelConfig) -> int:

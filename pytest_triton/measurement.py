@@ -170,10 +170,11 @@ def _server_metrics(statistics: ServerStatistics | None) -> Iterator[tuple[str, 
 def _resource_metrics(before: ResourceUsage | None, after: ResourceUsage | None) -> Iterator[tuple[str, float]]:
     if before is None or after is None:
         return
+    # At the start the processes of the configuration before may still be ending.
     for name in ("rss", "gpu_memory"):
-        known = [getattr(usage, name) for usage in (before, after) if getattr(usage, name) is not None]
-        if known:
-            yield name, float(max(known))
+        known = getattr(after, name)
+        if known is not None:
+            yield name, float(known)
     busy = [usage.gpu_utilization for usage in (before, after) if usage.gpu_utilization is not None]
     if busy:
         yield "gpu_utilization", sum(busy) / len(busy)

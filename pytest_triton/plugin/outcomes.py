@@ -54,7 +54,7 @@ def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tu
     return name, letter, (name.upper(), {colour: True})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Recorder:
     """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
 

@@ -172,7 +172,8 @@ class TritonPerf:
         if policy == "fail":
             raise Inconclusive(text)
         if policy == "warn":
-            warnings.warn(TritonInconclusiveWarning(text), stacklevel=4)
+            _, line, _ = self.node.location
+            warnings.warn_explicit(TritonInconclusiveWarning(text), None, str(self.node.path), (line or 0) + 1)
 
     def _configuration_path(self, model: str) -> Path | None:
         path = self.repository / model / CONFIGURATION if self.repository is not None else None

@@ -110,7 +110,14 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
         evaluation = Evaluation(
             winner.case, bench.deployer.deploy(winner.case.candidate), winner.measurement, winner.verdict
         )
-        summary = summarise(winner, search.objective, records, len(search.points), _write(perf, winner))
+        summary = summarise(
+            winner,
+            search.objective,
+            records,
+            candidates=len(search.points),
+            default=bench.deployer.default(model),
+            written=_write(perf, winner),
+        )
         perf.keep(replace(recorder.measured(evaluation), summary=summary))
         perf.settle(evaluation, bench.server)
     return winner.measurement

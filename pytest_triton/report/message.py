@@ -35,7 +35,8 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     if total:
         parts = " | ".join(f"{label} {share:.0%}" for label, share in shares(measurement).items())
         lines += ["", f"  Where the time went (mean {show(total, Unit.SECONDS)}): {parts}"]
-    hint = advice(measurement, verdict, case.load)
+    batches = evaluation.deployment.configuration.max_batch_size > 0
+    hint = advice(measurement, verdict, case.load, batches=batches)
     if hint:
         lines.append(f"  {hint}")
     lines.append(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pytest_triton.metrics import METRICS, Metric
+from pytest_triton.metrics import METRICS, Better, Metric
 from pytest_triton.quantities import Unit, show
 from pytest_triton.report.message import dropped
 from pytest_triton.report.table import table
@@ -58,49 +59,93 @@ def search(records: Sequence[Record]) -> list[str]:
     """Write the block of one search. ``records`` are its candidates' and, if it came so far, its end's."""
     candidates = [record for record in records if record.point]
     end = next((record for record in records if record.summary), None)
-    model = records[0].model
     gpu = any("gpu_memory" in record.measurement for record in records)
-    resources = ("gpu_memory", "gpu_utilization") if gpu else ("rss", "cpu")
-    header = (
-        "configuration", "max batch", "dyn. batching", "instances", "load", "p99", "throughput",
-        "GPU memory" if gpu else "RSS", "GPU util." if gpu else "CPU", "",
-    )  # fmt: skip
     by = METRICS[end.summary["objective"]] if end is not None else METRICS["throughput"]
+    view = _View(by, ("gpu_memory", "gpu_utilization") if gpu else ("rss", "cpu"), end)
     ordered = sorted(candidates, key=lambda record: _order(record, by))
-    rows = [_row(record, record.point, resources, _note(record, end)) for record in ordered if record.measurement]
-    lines = table(header, rows) if rows else []
+    rows = [view.row(record) for record in ordered if record.measurement]
+    if end is not None and end.summary["default"]:
+        rows.append(view.default_row(end))
+    lines = (
+        table((*_HEADER, "GPU memory" if gpu else "RSS", "GPU util." if gpu else "CPU", "gain", ""), rows)
+        if rows
+        else []
+    )
     lines += dropped([record for record in ordered if not record.measurement])
     if end is None:
-        return [*lines, f"The search for {model} was not decided: {len(candidates)} candidates were tried."]
+        return [*lines, f"The search for {records[0].model} was not decided: {len(candidates)} candidates were tried."]
     return [*lines, "", *decision(end)]
+
+
+_HEADER = ("configuration", "max batch", "dyn. batching", "instances", "load", "p99", "throughput")
 
 
 def _order(record: Record, by: Metric) -> tuple[bool, float]:
     value = _value(record.measurement, by.name)
     if value is None:
         return True, 0.0
-    return record.status != "measured", -value if by.better.value == ">=" else value
+    return record.status != "measured", -value if by.better is Better.HIGHER else value
 
 
-def _note(record: Record, end: Record | None) -> str:
-    if record.status != "measured":
-        return record.status
-    return "winner" if end is not None and record.point == end.summary["winner"] else ""
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How the rows of one search's table are made."""
 
+    by: Metric
+    resources: tuple[str, str]
+    end: Record | None
 
-def _row(record: Record, name: str, resources: Sequence[str], note: str) -> tuple[str, ...]:
-    measurement = record.measurement
-    return (
-        name,
-        str(record.max_batch_size),
-        "yes" if record.dynamic_batching else "no",
-        str(record.instances),
-        f"c{record.load['concurrency']}" + (f" b{b}" if (b := record.load["batch_size"]) != 1 else ""),
-        show(_value(measurement, "p99"), Unit.SECONDS),
-        show(_value(measurement, "throughput"), Unit.PER_SECOND),
-        *(show(_value(measurement, metric), METRICS[metric].unit) for metric in resources),
-        note,
-    )
+    def row(self, record: Record) -> tuple[str, ...]:
+        """Write a candidate's row; the winner's in the figures of its confirmation."""
+        if self.end is not None and record.point == self.end.summary["winner"]:
+            return self._cells(
+                record.point,
+                record.settings,
+                record.load,
+                self.end.measurement,
+                self.end.summary["gain_shown"],
+                "winner",
+            )
+        note = record.status if record.status != "measured" else ""
+        return self._cells(
+            record.point, record.settings, record.load, record.measurement, self._rough_gain(record), note
+        )
+
+    def default_row(self, end: Record) -> tuple[str, ...]:
+        """Write the row of the default configuration, as it was measured against the leader."""
+        note = "stays" if end.summary["winner"] == "default" else ""
+        return self._cells("default", end.summary["default_settings"], end.load, end.summary["default"], "", note)
+
+    def _rough_gain(self, record: Record) -> str:
+        """Compare a candidate's first figures to the default's: not in alternation, so without an interval."""
+        ours = _value(record.measurement, self.by.name)
+        theirs = _value(self.end.summary["default"], self.by.name) if self.end is not None else None
+        if not ours or not theirs:
+            return "-"
+        ratio = ours / theirs if self.by.better is Better.HIGHER else 2 - ours / theirs
+        return f"~{ratio - 1:+.0%}"
+
+    def _cells(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        load: Mapping[str, Any],
+        measurement: Mapping[str, Mapping[str, Any]],
+        gain: str,
+        note: str,
+    ) -> tuple[str, ...]:
+        return (
+            name,
+            str(settings["max_batch_size"]),
+            "yes" if settings["dynamic_batching"] else "no",
+            str(settings["instances"]),
+            f"c{load['concurrency']}" + (f" b{batch}" if (batch := load["batch_size"]) != 1 else ""),
+            show(_value(measurement, "p99"), Unit.SECONDS),
+            show(_value(measurement, "throughput"), Unit.PER_SECOND),
+            *(show(_value(measurement, metric), METRICS[metric].unit) for metric in self.resources),
+            gain,
+            note,
+        )
 
 
 def decision(end: Record) -> list[str]:
@@ -117,7 +162,8 @@ def decision(end: Record) -> list[str]:
     else:
         lines.append(
             f"{spent}{summary['winner']} gives the best {by.name} of {end.model}: {value}. "
-            f"Measured in alternation with the default configuration ({default}), that is {gain(summary['gain'])}."
+            f"Measured in alternation with the default configuration ({default}), that is a gain of "
+            f"{summary['gain_shown']}, 95 % interval in brackets."
         )
         if summary["tie"]:
             lines.append("The interval holds 0, so this is a tie; it goes to the cheaper configuration.")
@@ -134,12 +180,3 @@ def decision(end: Record) -> list[str]:
 
 def _kept(summary: Mapping[str, Any]) -> str:
     return f" (the original is {summary['original']})" if "original" in summary else ""
-
-
-def gain(estimate: Mapping[str, float | None]) -> str:
-    """Write a gain with its interval: ``a gain of 31.2 % (95 % interval 28.9 % to 33.6 %)``."""
-    value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    assert value is not None
-    word = "a gain" if value >= 0 else "a loss"
-    interval = f" (95 % interval {low:+.1%} to {high:+.1%})" if low is not None and high is not None else ""
-    return f"{word} of {abs(value):.1%}{interval}"

@@ -16,8 +16,9 @@ SCHEMA = 1
 class Record:
     """One measured, skipped or failed case, as plain JSON values only, so that it crosses processes as it is.
 
-    ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of
-    it. ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit.
+    ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of it.
+    ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``settings``
+    is what a table shows of the configuration that was applied. ``seconds`` is what the whole case took.
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one.
     """
 
@@ -37,9 +38,7 @@ class Record:
     status: str = ""
     search: str = ""
     point: str = ""
-    instances: int = 0
-    max_batch_size: int = 0
-    dynamic_batching: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
     began: float = 0.0

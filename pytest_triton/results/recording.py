@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.bench import Evaluation
 from pytest_triton.case import Case
-from pytest_triton.confirmation import Winner, count_instances
+from pytest_triton.confirmation import Winner, count_instances, describe_gain
 from pytest_triton.measurement import Measurement
 from pytest_triton.results.record import Record
 from pytest_triton.search.selection import Result, Status
 from pytest_triton.verdict import Outcome
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +57,29 @@ class Recorder:
             measurement=measurement.as_dict(),
             checks=tuple(check.as_dict() for check in verdict.checks),
             requests=measurement.requests,
-            instances=count_instances(configuration),
-            max_batch_size=configuration.max_batch_size,
-            dynamic_batching=configuration.HasField("dynamic_batching"),
+            settings=describe_settings(configuration),
         )
 
 
+def describe_settings(configuration: ModelConfig) -> dict[str, Any]:
+    """Return what a table shows of a configuration that a server applied."""
+    return {
+        "max_batch_size": configuration.max_batch_size,
+        "dynamic_batching": configuration.HasField("dynamic_batching"),
+        "instances": count_instances(configuration),
+    }
+
+
 def summarise(
-    winner: Winner, objective: str, records: Sequence[Record], candidates: int, written: dict[str, str]
+    winner: Winner,
+    objective: str,
+    records: Sequence[Record],
+    *,
+    candidates: int,
+    default: ModelConfig,
+    written: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a search decided, as plain JSON. ``records`` are its candidates'."""
+    """Return what a search decided, as plain JSON. ``records`` are its candidates'; ``default`` is as applied."""
     return {
         "model": winner.case.candidate.model,
         "objective": objective,
@@ -75,6 +91,8 @@ def summarise(
         "candidates": candidates,
         "seconds": time.time() - min(record.began for record in records),
         "default": winner.default.as_dict() if winner.default is not None else {},
+        "default_settings": describe_settings(default),
+        "gain_shown": describe_gain(winner.gain),
         "rejected": list(winner.rejected),
         **written,
     }
@@ -90,6 +108,6 @@ def read_result(record: Record) -> Result:
         record.reason,
         concurrency if isinstance(concurrency, int) else 0,
         int(record.load["batch_size"]),
-        record.instances,
+        record.settings.get("instances", 0),
         Measurement.from_dict(record.measurement).metrics,
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from python_models import write_model
 
 Run = Callable[..., pytest.RunResult]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from python_models import write_model
 
 
@@ -157,7 +156,9 @@ def test_with(triton_perf):
 """
     result = run(test, "--triton-smoke", folder=repository / "free")
     assert result.parseoutcomes() == {"errors": 1, "passed": 1}
-    result.stdout.fnmatch_lines(["*InputError: input 'X' has free dimensions*", "*model: free", "*@pytest.mark.triton_input(shape=*"])
+    result.stdout.fnmatch_lines(
+        ["*InputError: input 'X' has free dimensions*", "*model: free", "*@pytest.mark.triton_input(shape=*"]
+    )
 
 
 def test_another_plugin_may_bring_the_strategy(run, pytester):
