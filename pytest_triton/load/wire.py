@@ -49,6 +49,8 @@ class WireEngine:
             raise EngineError(refusal)
         if not plan.requests:
             raise EngineError("there is no request to send")
+        if not plan.timeout > 0:
+            raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
         return WireSession(plan)
 
 

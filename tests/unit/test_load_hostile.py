@@ -286,6 +286,14 @@ def test_a_server_that_goes_away_is_not_hammered(serve: Callable[[Behave], Hosti
         assert trace.cpu_seconds < trace.seconds / 2
 
 
+def test_a_server_that_only_answers_errors_is_not_hammered(serve: Callable[[Behave], HostileServer]) -> None:
+    with open_load(serve(answering(UNAVAILABLE)).address) as session:
+        session.start()
+        session.collect(seconds=0, requests=100, limit=20)
+        # From the hundredth error in a row on it pauses for 5, 10, 20, ... ms.
+        assert len(session.collect(seconds=1.0)) < 20
+
+
 def test_a_server_that_comes_back_is_used_again(serve: Callable[[Behave], HostileServer]) -> None:
     refusing = threading.Event()
 
@@ -327,11 +335,23 @@ def test_random_pieces_over_many_connections(serve: Callable[[Behave], HostileSe
     assert set(trace.status.tolist()) == {OK, 503}
 
 
+def test_a_name_with_several_addresses_is_reached_where_it_listens(serve: Callable[[Behave], HostileServer]) -> None:
+    _, port = serve(answering(GOOD)).address.split(":")
+    with open_load(f"localhost:{port}") as session:
+        session.start()
+        assert (session.collect(seconds=0, requests=5, limit=20).status == OK).all()
+
+
 def test_nobody_there_is_an_error_before_the_load() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(EngineError, match="refused"):
         open_load(f"127.0.0.1:{port}")
+
+
+def test_a_time_out_is_more_than_nothing() -> None:
+    with pytest.raises(EngineError, match="time-out of 0 s"):
+        open_load("127.0.0.1:1", timeout=0)
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "localhost:http", ":80"])
