@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_triton.case import Candidate, Inputs
+from pytest_triton.case import Candidate, Inputs, Value
 from pytest_triton.correctness import find_difference, find_empty
 from pytest_triton.errors import MeasurementError, ModelLoadError
 from pytest_triton.load.base import Request
@@ -37,6 +37,23 @@ class Deployment:
     configuration: ModelConfig
 
 
+def patched(default: ModelConfig, patch: Mapping[str, Value]) -> ModelConfig:
+    """Return ``default``, as Triton completed it, with ``patch``.
+
+    Triton fills in the largest batch as the preferred one; with another largest batch that would be refused.
+    """
+    wanted = apply(default, patch)
+    batching = wanted.dynamic_batching
+    if (
+        "max_batch_size" in patch
+        and wanted.HasField("dynamic_batching")
+        and not any(path.startswith("dynamic_batching") for path in patch)
+        and list(batching.preferred_batch_size) == [default.max_batch_size]
+    ):
+        batching.ClearField("preferred_batch_size")
+    return wanted
+
+
 @dataclass(slots=True)
 class Deployer:
     """Puts candidates onto one running server and remembers what is there."""
@@ -49,7 +66,7 @@ class Deployer:
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
         if model not in self._defaults:
-            self.deploy(Candidate(model))
+            self._load(Candidate(model), model, None)
         return self._defaults[model]
 
     def deploy(self, candidate: Candidate, *, name: str = "") -> Deployment:
@@ -58,26 +75,23 @@ class Deployer:
         Raises ``ModelLoadError`` with Triton's reason when it refuses, ``MeasurementError`` when it serves
         something else than what was asked for.
         """
-        model, name = candidate.model, name or candidate.model
-        if not candidate.patch and name == model:
-            return self._deploy_default(candidate)
-        wanted = apply(self.default(model), candidate.patch)
+        name = name or candidate.model
+        wanted = patched(self.default(candidate.model), candidate.patch)
         wanted.name = name
-        refusal = problem(wanted)
-        if refusal:
-            raise ModelLoadError(f"{model}: {refusal}", model=model, reason=refusal)
         there = self._there.get(name)
         if there is not None and there[0] == wanted:
             return replace(there[1], candidate=candidate)
+        refusal = problem(wanted)
+        if refusal:
+            raise ModelLoadError(f"{candidate.model}: {refusal}", model=candidate.model, reason=refusal)
         return self._load(candidate, name, wanted)
 
-    def _deploy_default(self, candidate: Candidate) -> Deployment:
-        there = self._there.get(candidate.model)
-        if there is not None and not there[1].candidate.patch:
-            return there[1]
-        return self._load(candidate, candidate.model, None)
-
     def _load(self, candidate: Candidate, name: str, wanted: ModelConfig | None) -> Deployment:
+        """Load, and read back what the server made of it. Without ``wanted`` it goes by the model's own folder.
+
+        That is done once only: a later load without a configuration leaves one that was given in between in place,
+        because the folder has not changed.
+        """
         control = self.server.control
         self._there.pop(name, None)
         self._cold[name] = {"load_time": control.load(name, wanted)}
@@ -96,6 +110,11 @@ class Deployer:
         deployment = Deployment(candidate, name, applied)
         self._there[name] = (applied if wanted is None else wanted, deployment)
         return deployment
+
+    def distrust(self) -> None:
+        """Forget what is where, after a failure: a model whose process died is ready and dead until it is reloaded."""
+        for name in list(self._there):
+            self.remove(name)
 
     def remove(self, name: str) -> None:
         """Unload what is served under ``name``."""

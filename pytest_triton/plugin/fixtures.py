@@ -40,7 +40,7 @@ def triton_repository(request: pytest.FixtureRequest) -> Path | None:
     from pytest_triton.repository.layout import find_repository
 
     found = find_repository(request.path)
-    if found is None and not _is_remote(request.config):
+    if found is None and not options.is_remote(request.config):
         raise OptionError(
             f"no model repository: {request.path.name} lies neither in one nor in a model's folder",
             hint="name it with --triton-repository or the ini key triton_repository.",
@@ -80,13 +80,13 @@ def triton_client(
     __tracebackhide__ = True
     state = _state(request)
     try:
-        wish = read(request.node.iter_markers())
-        bench = state.bench(triton_repository, triton_server_args)
         from pytest_triton.case import Candidate
         from pytest_triton.plugin.perf import find_in_repository
 
-        model = model_of(wish, request.path)
-        find_in_repository(bench.server, model)
+        model = model_of(read(request.node.iter_markers()), request.path)
+        if triton_repository is not None and not options.is_remote(request.config):
+            find_in_repository(triton_repository, model)
+        bench = state.bench(triton_repository, triton_server_args)
         bench.deployer.deploy(Candidate(model))
     except PytestTritonError as error:
         raise error.with_traceback(None) from None
@@ -116,7 +116,3 @@ def triton_perf(
 
 def _state(request: pytest.FixtureRequest) -> State:
     return request.config.stash[STATE]
-
-
-def _is_remote(config: pytest.Config) -> bool:
-    return ":" in options.setting(config, "server")[0]

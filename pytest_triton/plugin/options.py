@@ -101,6 +101,11 @@ def is_set(config: pytest.Config, name: str) -> bool:
     return setting(config, name)[0].lower() in ("1", "true", "yes", "on")
 
 
+def is_remote(config: pytest.Config) -> bool:
+    """Tell whether the server is one that runs somewhere already."""
+    return ":" in setting(config, "server")[0]
+
+
 def folder(config: pytest.Config, name: str) -> Path | None:
     """Make a path setting absolute: an ini key's from the ini file's folder, an option's from where pytest ran."""
     value, source = setting(config, name)

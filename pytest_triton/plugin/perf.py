@@ -39,12 +39,11 @@ class Inconclusive(AssertionError):
     """A measurement could not decide its SLO, and ``--triton-inconclusive=fail`` asks for a decision."""
 
 
-def find_in_repository(server: Server, model: str) -> None:
-    """Raise ``ModelNotFound`` or ``ConfigurationError`` before Triton is asked, when the repository is at hand."""
-    if server.repository is not None:
-        folder = find_model(server.repository, model)
-        if folder.configuration is not None:
-            read(folder.configuration)
+def find_in_repository(repository: Path, model: str) -> None:
+    """Raise ``RepositoryError`` or ``ConfigurationError`` before Triton is asked to serve ``model``."""
+    folder = find_model(repository, model)
+    if folder.configuration is not None:
+        read(folder.configuration)
 
 
 @dataclass(slots=True, repr=False)
@@ -96,9 +95,6 @@ class TritonPerf:
                 return evaluation.measurement
         except PytestTritonError as error:
             error.model = error.model or case.candidate.model
-            if isinstance(error, ServerDied):
-                # The next test gets a fresh server.
-                self.state.stop()
             if not self._kept_error():
                 self.keep(recorder.unmeasured(case, Outcome.ERROR, error.problem, "error"))
             raise
@@ -145,9 +141,18 @@ class TritonPerf:
     def lease(self) -> Iterator[Bench]:
         """Wait for the device, then give the bench with a running server, the model's folder checked."""
         with lease(waiting=self.state.progress.say):
+            if self.repository is not None and not options.is_remote(self.state.config):
+                find_in_repository(self.repository, self.plan.case.candidate.model)
             bench = self.state.bench(self.repository, self.arguments)
-            find_in_repository(bench.server, self.plan.case.candidate.model)
-            yield bench
+            try:
+                yield bench
+            except ServerDied:
+                # The next test gets a fresh server.
+                self.state.stop()
+                raise
+            except PytestTritonError:
+                bench.deployer.distrust()
+                raise
 
     def keep(self, record: Record) -> None:
         """Keep a record."""

@@ -33,7 +33,7 @@ def try_candidate(perf: TritonPerf, search: Search, case: Case, recorder: Record
     """Measure one candidate as far as the strategy wants it."""
     state = perf.state
     records = [record for record in state.records if record.search == search.key and record.point]
-    elapsed = time.time() - min((record.began for record in records), default=recorder.began)
+    elapsed = time.time() - min(record.began for record in records) if records else 0.0
     strategy: Strategy = state.config.hook.pytest_triton_make_strategy(
         config=state.config, candidates=len(search.points)
     )

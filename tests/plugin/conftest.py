@@ -25,7 +25,7 @@ def run(pytester: pytest.Pytester, repository: Path) -> Run:
     """Run pytest, in a process of its own, on one test module beside the model ``identity``."""
 
     def run(test: str, *arguments: str, folder: Path = repository / "identity") -> pytest.RunResult:
-        (folder / "test_model.py").write_text("import pytest\n\n" + test)
+        (folder / f"test_{folder.name}.py").write_text("import pytest\n\n" + test)
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=120)
 
     return run

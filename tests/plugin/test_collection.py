@@ -94,7 +94,7 @@ def test_a_test_beside_no_model_must_name_one(run, pytester):
 def test_a_test_in_no_repository_must_name_one(run, pytester):
     test = '@pytest.mark.triton_model("identity")\ndef test_it(triton_perf):\n    triton_perf()\n'
     result = run(test, folder=pytester.mkdir("elsewhere"))
-    result.stdout.fnmatch_lines(["*no model repository: test_model.py lies *", "*--triton-repository*"])
+    result.stdout.fnmatch_lines(["*no model repository: test_elsewhere.py lies *", "*--triton-repository*"])
     result.assert_outcomes(errors=1)
 
 

@@ -74,7 +74,7 @@ def test_without_being_told_to_nothing_is_written_into_the_repository(run, sleep
     before = {path: path.read_bytes() for path in sleeper.rglob("*") if path.is_file()}
     run(SEARCH.format(axes={"instance_group.count": [2]}, p50="1s"), "--triton-smoke", folder=sleeper)
     after = {path: path.read_bytes() for path in sleeper.rglob("*") if path.is_file()}
-    after.pop(sleeper / "test_model.py")
+    after.pop(sleeper / "test_sleeper.py")
     assert {path: data for path, data in after.items() if "__pycache__" not in path.parts} == before
 
 

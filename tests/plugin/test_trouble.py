@@ -19,7 +19,7 @@ PERF = "def test_it(triton_perf):\n    triton_perf()\n"
 
 
 def write_test(folder: Path, text: str = PERF) -> Path:
-    path = folder / "test_model.py"
+    path = folder / f"test_{folder.name}.py"
     path.write_text("import pytest\n\n" + text)
     return path
 
@@ -46,8 +46,11 @@ def test_no_versions(run, repository):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('input [ { name: "X" dims: }', ["*config.pbtxt*line 3*"]),
-        ("max_batch_sise: 8", ["*config.pbtxt*line 3*", "*did you mean 'max_batch_size'?*"]),
+        ('input [ { name: "X" dims: }', ["*ConfigurationError: */identity/config.pbtxt:3:27: *", "*dims: }"]),
+        (
+            "max_batch_sise: 8",
+            ["*ConfigurationError: */config.pbtxt:3:1: *'max_batch_sise'", "*did you mean 'max_batch_size'?*"],
+        ),
     ],
 )
 def test_bad_config_pbtxt(run, repository, line, told):
@@ -63,7 +66,7 @@ def test_corrupt_model_file(run, repository):
     (folder / "1" / "model.onnx").write_bytes(b"this is no model")
     result = run(PERF, folder=folder)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ModelLoadError: *broken*", "*model.onnx*"])
+    result.stdout.fnmatch_lines(["*ModelLoadError: *'broken'*/broken/1/model.onnx*"])
 
 
 def test_backend_that_the_embedded_server_lacks(run, repository):

@@ -53,4 +53,6 @@ def make_environment(directory: Path, installation: Installation, *, keep_clean:
     (packages / "models.pth").write_text("\n".join(startup) + "\n")
     environment = installation.environment()
     environment["PATH"] = os.pathsep.join([str(directory / "bin"), environment["PATH"]])
+    # onnxruntime reports its use over the network otherwise.
+    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return environment
