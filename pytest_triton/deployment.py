@@ -111,11 +111,6 @@ class Deployer:
         self._there[name] = (applied if wanted is None else wanted, deployment)
         return deployment
 
-    def distrust(self) -> None:
-        """Forget what is where, after a failure: a model whose process died is ready and dead until it is reloaded."""
-        for name in list(self._there):
-            self.remove(name)
-
     def remove(self, name: str) -> None:
         """Unload what is served under ``name``."""
         if self._there.pop(name, None) is not None:

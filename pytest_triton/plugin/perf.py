@@ -14,7 +14,14 @@ import pytest
 
 from pytest_triton.bench import Bench, Evaluation
 from pytest_triton.case import Case
-from pytest_triton.errors import MarkerError, MeasurementError, PytestTritonError, ServerDied, SLOViolation
+from pytest_triton.errors import (
+    MarkerError,
+    MeasurementError,
+    PytestTritonError,
+    RequestError,
+    ServerDied,
+    SLOViolation,
+)
 from pytest_triton.lease import lease
 from pytest_triton.measure import SMOKE, Effort
 from pytest_triton.measurement import Measurement
@@ -146,12 +153,10 @@ class TritonPerf:
             bench = self.state.bench(self.repository, self.arguments)
             try:
                 yield bench
-            except ServerDied:
-                # The next test gets a fresh server.
+            except (ServerDied, RequestError, MeasurementError):
+                # A model whose process died says that it is ready, and cannot even be unloaded: the next test gets a
+                # fresh server.
                 self.state.stop()
-                raise
-            except PytestTritonError:
-                bench.deployer.distrust()
                 raise
 
     def keep(self, record: Record) -> None:

@@ -57,6 +57,9 @@ def _measure(
         status, reason = Status.UNLOADABLE, error.reason or error.problem
     except (WrongOutputs, RequestError) as error:
         status, reason = Status.DISQUALIFIED, error.problem
+        if isinstance(error, RequestError):
+            # Its process may have died, which nothing but a fresh server cures.
+            perf.state.stop()
     else:
         missed = evaluation.verdict.outcome is Outcome.FAIL
         if evaluation.verdict.outcome is Outcome.ERROR:
