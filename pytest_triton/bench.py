@@ -66,6 +66,7 @@ class Bench:
         watch: Watcher | None = None,
     ) -> Evaluation:
         """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""
+        self.deployer.keep_only(case.candidate.model)
         deployment = self.deployer.deploy(case.candidate)
 
         def run(point: Case, with_effort: Effort) -> Measurement:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_triton.bench import PROBE, Bench
 from pytest_triton.case import Candidate, Case, Load
 from pytest_triton.compare import Comparison, Contender, compare
+from pytest_triton.deployment import count_instances
 from pytest_triton.measure import Effort, Watcher, measure
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Estimate, Metric
@@ -174,8 +175,3 @@ def describe_gain(gain: Estimate) -> str:
     """Write a gain with its interval: ``+31.2 % (+28.9 % to +33.6 %)``."""
     interval = f" ({gain.low:+.1%} to {gain.high:+.1%})" if gain.low is not None and gain.high is not None else ""
     return f"{gain.value:+.1%}{interval}"
-
-
-def count_instances(configuration: ModelConfig) -> int:
-    """Add up the instances of all groups."""
-    return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)

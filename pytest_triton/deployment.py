@@ -54,6 +54,11 @@ def patched(default: ModelConfig, patch: Mapping[str, Value]) -> ModelConfig:
     return wanted
 
 
+def count_instances(configuration: ModelConfig) -> int:
+    """Add up the instances of all groups of a configuration that a server applied."""
+    return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)
+
+
 @dataclass(slots=True)
 class Deployer:
     """Puts candidates onto one running server and remembers what is there."""
@@ -110,6 +115,15 @@ class Deployer:
         deployment = Deployment(candidate, name, applied)
         self._there[name] = (applied if wanted is None else wanted, deployment)
         return deployment
+
+    def keep_only(self, model: str) -> None:
+        """Unload the other models that were deployed here: idle, they would still count as memory in use."""
+        for name in [name for name, (_, there) in self._there.items() if there.candidate.model != model]:
+            self.remove(name)
+
+    def count_instances(self) -> int:
+        """Count the instances of everything that is deployed."""
+        return sum(count_instances(deployment.configuration) for _, deployment in self._there.values())
 
     def remove(self, name: str) -> None:
         """Unload what is served under ``name``."""

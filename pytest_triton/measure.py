@@ -13,7 +13,7 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import EngineError
 from pytest_triton.load.base import Engine, LoadSession, Plan, Request
 from pytest_triton.measurement import Measurement, measure_trace, merge
-from pytest_triton.observation import Trace
+from pytest_triton.observation import ResourceUsage, Trace
 from pytest_triton.server.base import Server
 from pytest_triton.slo import SLO
 from pytest_triton.statistics import steady_start
@@ -86,7 +86,7 @@ def measure(
     deployment = deployment or deployer.deploy(case.candidate)
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
     deployer.verify(deployment, request, reference)
-    run = _Run(server, case, deployment.name, effort, watch)
+    run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances())
     with open_load(server, engine, case, request) as session:
         session.start()
         steady = run.warm_up(session)
@@ -114,6 +114,7 @@ class _Run:
     name: str
     effort: Effort
     watch: Watcher | None
+    instances: int
     began: float = field(default_factory=time.monotonic)
     warmup_seconds: float = 0.0
 
@@ -138,10 +139,17 @@ class _Run:
             step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
             so_far.append(session.collect(seconds=step))
             self.server.check()
+            if session.hopeless:
+                return
             if self.watch is not None:
                 held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
                 rate = held * self.case.load.batch_size / passed if passed else 0.0
                 self.watch(Progress(phase, time.monotonic() - self.began, self.at_most, held, rate))
+
+    def usage(self) -> ResourceUsage:
+        """Ask what the server uses; not its memory while instances of another configuration are still ending."""
+        usage = self.server.usage()
+        return replace(usage, rss=None) if usage.children is not None and usage.children > self.instances else usage
 
     @property
     def at_most(self) -> float:
@@ -158,7 +166,7 @@ class _Run:
             self.warmup_seconds = trace.seconds
             if effort.warmup > 0:
                 steady = steady_start((trace.done - trace.scheduled) / 1e9) is not None
-            if steady or trace.seconds >= effort.warmup_limit:
+            if steady or trace.seconds >= effort.warmup_limit or session.hopeless:
                 return steady
             seconds, requests = trace.seconds * 1.5, len(trace)
 
@@ -175,12 +183,12 @@ class _Run:
                 batch_size=self.case.load.batch_size,
                 statistics=control.statistics(self.name).since(before),
                 before=usage_before,
-                after=self.server.usage(),
+                after=self.usage(),
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
             )
             measurement = replace(measurement, looks=look)
-            if _settled(measurement, slo) or measurement.seconds >= effort.limit:
+            if _settled(measurement, slo) or measurement.seconds >= effort.limit or session.hopeless:
                 break
             # The last look waits for all the time there is: nothing is given up early.
             requests = 2 * measurement.requests if look < effort.looks - 1 else sys.maxsize

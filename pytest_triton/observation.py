@@ -77,10 +77,14 @@ class ServerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """What the server's processes use at one moment. None where it cannot be known."""
+    """What the server's processes use at one moment. None where it cannot be known.
+
+    ``children`` counts the processes below the server's own: Triton's Python backend has one for each instance.
+    """
 
     rss: int | None = None
     cpu_seconds: float | None = None
     gpu_memory: int | None = None
     gpu_utilization: float | None = None
+    children: int | None = None
     at_ns: int = 0

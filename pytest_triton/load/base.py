@@ -53,6 +53,10 @@ class LoadSession(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
+    @property
+    def hopeless(self) -> str:
+        """Why nothing can succeed any more, as of the last trace; empty while something may."""
+
     def start(self) -> None:
         """Begin to send. The connections are open already."""
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_triton.bench import Evaluation
 from pytest_triton.case import Case
-from pytest_triton.confirmation import Winner, count_instances, describe_gain
+from pytest_triton.confirmation import Winner, describe_gain
+from pytest_triton.deployment import count_instances
 from pytest_triton.measurement import Measurement
 from pytest_triton.results.record import Record
 from pytest_triton.search.selection import Result, Status

@@ -43,6 +43,7 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
         cpu_seconds=cpu,
         gpu_memory=gpu.memory,
         gpu_utilization=gpu.utilization,
+        children=len(processes) - 1,
         at_ns=time.monotonic_ns(),
     )
 

@@ -186,6 +186,18 @@ def test_clear_cases_are_decided() -> None:
     assert all(test.kept is False for test in misses)
 
 
+def test_one_slow_spell_far_below_the_limit_does_not_leave_it_open() -> None:
+    """Every slow request lies in one spell, so the sample's own tail is one cluster; yet nothing came near the limit."""
+    latencies = np.random.default_rng(1).normal(0.090, 0.004, 1000)
+    latencies[400:460] += 0.020
+    alphas = {"alpha": 0.0125, "alpha_fail": 0.0025}
+    assert latency_test(latencies, 0.500, 0.95, **alphas).kept is True
+    # Not with a limit that is less than four times as far, one request beyond it, or a sample half as long.
+    assert latency_test(latencies, 0.300, 0.95, **alphas).kept is None
+    assert latency_test(np.append(latencies, 0.6), 0.500, 0.95, **alphas).kept is None
+    assert latency_test(latencies[300:600], 0.500, 0.95, **alphas).kept is None
+
+
 def test_failures_exceed_every_bound() -> None:
     series = np.ones(1000)
     series[::10] = np.inf

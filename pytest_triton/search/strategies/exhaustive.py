@@ -9,7 +9,7 @@ from pytest_triton.quantities import Unit, show
 from pytest_triton.search.selection import Result
 from pytest_triton.search.strategies.base import Decision, Measure, Skip
 
-EFFORT = Measure(seconds=1.5, requests=40, limit=6.0)
+EFFORT = Measure(seconds=1.2, requests=32, limit=6.0)
 """Enough to tell a leader from the rest; who wins is measured anew."""
 
 
