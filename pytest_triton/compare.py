@@ -33,6 +33,7 @@ class Contender:
 class Comparison:
     """How ``second`` compares to ``first``.
 
+    ``deployment`` is ``second``'s.
     ``gain`` is by how much ``second`` is better, as a fraction of ``first``: 0.67 is 67 % more throughput, or
     a latency that is lower by that much.
     """
@@ -40,6 +41,7 @@ class Comparison:
     first: Measurement
     second: Measurement
     gain: Estimate
+    deployment: Deployment
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class _Side:
     before: ResourceUsage | None = None
     after: ResourceUsage | None = None
     cold_start: dict[str, float] = field(default_factory=dict)
+    deployment: Deployment | None = None
 
 
 def compare(
@@ -83,7 +86,9 @@ def compare(
     # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.
     ratios = [max(b, 1e-12) / max(a, 1e-12) for a, b in zip(sides[0].values, sides[1].values, strict=True)]
     ratio = ratio_interval(ratios)
-    return Comparison(_measurement(sides[0]), _measurement(sides[1]), _gain(ratio, by))
+    deployment = sides[1].deployment
+    assert deployment is not None
+    return Comparison(_measurement(sides[0]), _measurement(sides[1]), _gain(ratio, by), deployment)
 
 
 def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
@@ -91,7 +96,7 @@ def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, 
     deployment = side.contender.deploy()
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
     deployer.verify(deployment, request)
-    side.cold_start = deployer.cold_start(deployment)
+    side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
     concurrency = case.load.concurrency
     assert isinstance(concurrency, int)
     with open_load(server, engine, case, request) as session:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.bench import PROBE, Bench
 from pytest_triton.case import Candidate, Case, Load
 from pytest_triton.compare import Comparison, Contender, compare
-from pytest_triton.deployment import count_instances
+from pytest_triton.deployment import count_instances, patched
 from pytest_triton.measure import Effort, Watcher, measure
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Estimate, Metric
@@ -17,16 +18,14 @@ from pytest_triton.repository.difference import differences
 from pytest_triton.search.selection import Result, cost, finalists, rank
 from pytest_triton.verdict import Outcome, Verdict, judge
 
-if TYPE_CHECKING:
-    from tritonclient.grpc.model_config_pb2 import ModelConfig
-
 
 @dataclass(frozen=True, slots=True)
 class Winner:
     """What a search decided, in figures that were measured anew after the choice.
 
     ``result`` is None when the default configuration stays: it led itself, or no candidate was shown to be better.
-    ``default`` is None when there was nothing to compare. ``rejected`` says why better-looking ones fell out.
+    ``default`` is None when there was nothing to compare. ``rejected`` says why others fell out that
+    were tried for the end, ``rivals`` which were not told apart from the winner by their first figures.
     """
 
     result: Result | None
@@ -38,7 +37,11 @@ class Winner:
     default: Measurement | None
     tie: bool
     rejected: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
+
+_MOST = 3
+"""Finalists that are re-measured, one after the other, while none keeps the SLO."""
 
 Blocks = Callable[[int, int], None]
 
@@ -60,8 +63,10 @@ def confirm(
     """
     rejected: list[str] = []
     outcome: Winner | None = None
-    for leader in finalists(rank(results, by), by):
+    last = finalists(rank(results, by), by)
+    for leader in last[:_MOST]:
         outcome = _confirm_one(bench, case, results, leader, by, effort, watch, blocks)
+        outcome = replace(outcome, rivals=tuple(rival.id for rival in last if rival is not leader))
         if outcome.verdict.outcome is Outcome.PASS or outcome.verdict.outcome is Outcome.INCONCLUSIVE:
             return replace(outcome, rejected=(*rejected, *outcome.rejected))
         rejected.append(f"{leader.id}: {outcome.verdict.reason}")
@@ -86,8 +91,7 @@ def _confirm_one(
         candidate=Candidate(model, leader.patch),
         load=replace(case.load, concurrency=leader.concurrency, batch_size=leader.batch_size),
     )
-    deployment = deployer.deploy(case.candidate)
-    if not differences(default_configuration, deployment.configuration):
+    if not differences(default_configuration, patched(default_configuration, leader.patch)):
         measurement, verdict = _judge_at_length(bench, case, None, effort, watch)
         return Winner(None, case, default_configuration, measurement, verdict, Estimate(0.0, 0.0, 0.0), None, False)
     default = replace(default, load=_default_load(bench, default, leader, watch))
@@ -96,7 +100,6 @@ def _confirm_one(
     measurement = _with_memory(measurement, leader)
     gain = comparison.gain
     tie = gain.low is None or gain.high is None or gain.low <= 0 <= gain.high
-    configuration = deployer.deploy(case.candidate).configuration
     worse = gain.high is not None and gain.high < 0
     if worse or (tie and not _is_cheaper(leader, default_configuration, results)):
         kept, kept_verdict = _judge_at_length(bench, default, comparison.first, effort, watch)
@@ -106,6 +109,9 @@ def _confirm_one(
             return Winner(
                 None, default, default_configuration, kept, kept_verdict, nothing, comparison.first, tie, (beaten,)
             )
+    configuration = ModelConfig()
+    configuration.CopyFrom(comparison.deployment.configuration)
+    configuration.name = model
     return Winner(leader, case, configuration, measurement, verdict, gain, comparison.first, tie)
 
 

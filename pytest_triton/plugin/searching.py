@@ -11,7 +11,7 @@ import pytest
 from pytest_triton.bench import Bench, Evaluation
 from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, confirm
-from pytest_triton.deployment import WrongOutputs
+from pytest_triton.deployment import Deployment, WrongOutputs
 from pytest_triton.errors import MeasurementError, ModelLoadError, PytestTritonError, RequestError, SLOViolation
 from pytest_triton.measure import Effort
 from pytest_triton.measurement import Measurement
@@ -110,9 +110,8 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             text = no_winner(model, by, records)
             perf.keep(recorder.unmeasured(case, Outcome.FAIL, text.partition("\n")[0], ""))
             raise SLOViolation(text)
-        evaluation = Evaluation(
-            winner.case, bench.deployer.deploy(winner.case.candidate), winner.measurement, winner.verdict
-        )
+        deployment = Deployment(winner.case.candidate, model, winner.configuration)
+        evaluation = Evaluation(winner.case, deployment, winner.measurement, winner.verdict)
         summary = summarise(
             winner,
             search.objective,

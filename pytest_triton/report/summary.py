@@ -167,6 +167,9 @@ def decision(end: Record) -> list[str]:
         )
         if summary["tie"]:
             lines.append("The interval holds 0, so this is a tie; it goes to the cheaper configuration.")
+        if summary["rivals"]:
+            rivals = ", ".join(summary["rivals"])
+            lines.append(f"Not told apart from {rivals} by their first figures; it is the cheapest of them.")
     lines += [f"rejected: {reason}" for reason in summary["rejected"]]
     if end.slo:
         lines.append(f"SLO: {end.verdict}: {end.reason}")

@@ -95,6 +95,7 @@ def summarise(
         "default_settings": describe_settings(default),
         "gain_shown": describe_gain(winner.gain),
         "rejected": list(winner.rejected),
+        "rivals": list(winner.rivals),
         **written,
     }
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from pytest_triton.case import Value
 from pytest_triton.errors import UsageError
-from pytest_triton.measurement import Estimate
-from pytest_triton.metrics import Better, Metric, metric
+from pytest_triton.metrics import Better, Estimate, Metric, metric
+
+
+_NEAR = 0.05
 
 
 class Status(enum.Enum):
@@ -49,24 +51,33 @@ def objective(name: str) -> Metric:
 
 
 def rank(results: Sequence[Result], by: Metric) -> list[Result]:
-    """Return the results that may win, best first. Equal values: fewer instances, then less memory."""
+    """Return the results that may win, best first."""
     able = [r for r in results if r.status is Status.MEASURED and by.name in r.metrics]
     sign = -1.0 if by.better is Better.HIGHER else 1.0
-    return sorted(able, key=lambda r: (sign * r.metrics[by.name].value, *cost(r)))
+    return sorted(able, key=lambda r: sign * r.metrics[by.name].value)
 
 
-def cost(result: Result) -> tuple[float, float]:
-    """What a configuration occupies: instances, then resident memory in bytes. Ties go to the smaller."""
+def cost(result: Result) -> tuple[float, int, float]:
+    """What a configuration occupies: instances, then fields set, then resident memory in bytes. Ties go to the least."""
     memory = result.metrics.get("rss")
-    return result.instances, memory.value if memory is not None else 0.0
+    fields = sum(1 for value in result.patch.values() if value is not None)
+    return result.instances, fields, memory.value if memory is not None else 0.0
 
 
-def finalists(ranked: Sequence[Result], by: Metric, most: int = 3) -> list[Result]:
-    """Return the leader and those whose interval overlaps its own, at most ``most``."""
+def finalists(ranked: Sequence[Result], by: Metric) -> list[Result]:
+    """Return the leader and those that are not told apart from it, the cheapest first.
+
+    Those are the candidates whose interval overlaps the leader's and whose value lies within 5 % of it.
+    """
     if not ranked:
         return []
-    leader = ranked[0]
-    return [leader, *(r for r in ranked[1:] if _overlap(leader.metrics[by.name], r.metrics[by.name]))][:most]
+    leader = ranked[0].metrics[by.name]
+    near = [r for r in ranked if _overlap(leader, r.metrics[by.name]) and _is_near(leader, r.metrics[by.name])]
+    return sorted(near, key=cost)
+
+
+def _is_near(leader: Estimate, other: Estimate) -> bool:
+    return abs(other.value - leader.value) <= _NEAR * abs(leader.value)
 
 
 def _overlap(a: Estimate, b: Estimate) -> bool:

@@ -187,7 +187,7 @@ def test_clear_cases_are_decided() -> None:
 
 
 def test_one_slow_spell_far_below_the_limit_does_not_leave_it_open() -> None:
-    """Every slow request lies in one spell, so the sample's own tail is one cluster; yet nothing came near the limit."""
+    """Every slow request lies in one spell, so the sample's own tail is one cluster; nothing came near the limit."""
     latencies = np.random.default_rng(1).normal(0.090, 0.004, 1000)
     latencies[400:460] += 0.020
     alphas = {"alpha": 0.0125, "alpha_fail": 0.0025}
