@@ -10,7 +10,6 @@ from pytest_triton.case import Value
 from pytest_triton.errors import UsageError
 from pytest_triton.metrics import Better, Estimate, Metric, metric
 
-
 _NEAR = 0.05
 
 
@@ -58,7 +57,7 @@ def rank(results: Sequence[Result], by: Metric) -> list[Result]:
 
 
 def cost(result: Result) -> tuple[float, int, float]:
-    """What a configuration occupies: instances, then fields set, then resident memory in bytes. Ties go to the least."""
+    """What a configuration occupies: instances, fields set, resident memory in bytes. A tie goes to the least."""
     memory = result.metrics.get("rss")
     fields = sum(1 for value in result.patch.values() if value is not None)
     return result.instances, fields, memory.value if memory is not None else 0.0
