@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from python_models import write_model
+from serving import serve
 
 from pytest_triton.server import EmbeddedServer
 
-HEADER = "import time\nimport triton_python_backend_utils as pb_utils\n\n\nclass TritonPythonModel:\n"
-ECHO = HEADER + (
-    "    def execute(self, requests):\n"
-    "        tensors = [pb_utils.get_input_tensor_by_name(request, 'IN').as_numpy() for request in requests]\n"
-    "        return [pb_utils.InferenceResponse([pb_utils.Tensor('OUT', tensor)]) for tensor in tensors]\n"
-)
-SLOW = ECHO.replace("        tensors", "        time.sleep(0.1)\n        tensors")
-FAILING = HEADER + (
-    "    def execute(self, requests):\n"
-    "        return [pb_utils.InferenceResponse([], pb_utils.TritonError('no luck today')) for _ in requests]\n"
-)
-CONFIGURATION = """
+FOUR_AT_A_TIME = """
 backend: "python"
-max_batch_size: {batch}
-input [{{ name: "IN", data_type: TYPE_FP32, dims: [-1] }}]
-output [{{ name: "OUT", data_type: TYPE_FP32, dims: [-1] }}]
-instance_group [{{ count: {instances}, kind: KIND_CPU }}]
+input [ {{ name: "X" data_type: TYPE_FP32 dims: {dims} }} ]
+output [ {{ name: "Y" data_type: TYPE_FP32 dims: {dims} }} ]
+instance_group [ {{ count: 4 kind: KIND_CPU }} ]
 """
-MODELS = {
-    "echo": (ECHO, CONFIGURATION.format(batch=8, instances=1)),
-    "slow": (SLOW, CONFIGURATION.format(batch=0, instances=4)),
-    "failing": (FAILING, CONFIGURATION.format(batch=0, instances=1)),
-}
-
-
-def write_model(repository: Path, name: str, code: str, configuration: str) -> None:
-    """Put a Python model into a repository."""
-    version = repository / name / "1"
-    version.mkdir(parents=True)
-    (version / "model.py").write_text(code)
-    (version.parent / "config.pbtxt").write_text(configuration)
+REFUSE = "return [pb_utils.InferenceResponse([], pb_utils.TritonError('no luck today')) for _ in requests]"
 
 
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """An embedded Triton that serves ``MODELS``, all loaded."""
+    """A Triton with ``echo``, which batches, ``slow``, which takes 0.1 s for each request, and ``failing``."""
     repository = tmp_path_factory.mktemp("repository")
-    for name, (code, configuration) in MODELS.items():
-        write_model(repository, name, code, configuration)
-    server = EmbeddedServer(repository, output=tmp_path_factory.mktemp("server"))
-    try:
-        server.start()
-        for name in MODELS:
-            server.control.load(name)
+    write_model(repository, "echo")
+    write_model(repository, "slow", execute="import time; time.sleep(0.1)", configuration=FOUR_AT_A_TIME)
+    write_model(repository, "failing", execute=REFUSE)
+    with serve(repository, tmp_path_factory.mktemp("server"), "echo", "slow", "failing") as server:
         yield server
-    finally:
-        server.stop()

@@ -47,7 +47,7 @@ def make_plan(spoken: tuple[Engine, str], triton: EmbeddedServer) -> MakePlan:
         request = make_request(
             triton.control.metadata(model),
             max_batch_size=batches,
-            inputs=Inputs(shapes={"IN": (size,)}),
+            inputs=Inputs(shapes={"X": (size,)}),
             batch_size=batch_size,
             model=model,
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from triton_models import write_model
+from python_models import write_model
+from serving import serve
 
 from pytest_triton.server import EmbeddedServer, ModelControl
 
@@ -24,20 +25,15 @@ def python_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(repository, "identity")
     write_model(repository, "raising", execute='raise ValueError("the model is out of order")')
     write_model(repository, "dying", execute="import os; os._exit(3)")
-    write_model(repository, "corrupt", configuration='backend: "python"\ninput [ { name: 7 } ]\n')
+    write_model(repository, "corrupt", configuration='backend: "python"\ninput [ {{ name: 7 }} ]\n')
     return repository
 
 
 @pytest.fixture(scope="session")
 def embedded_server(python_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A running embedded server on ``python_models``; no model is loaded but ``identity``."""
-    server = EmbeddedServer(python_models, output=tmp_path_factory.mktemp("embedded"))
-    server.start()
-    try:
-        server.control.load("identity")
+    with serve(python_models, tmp_path_factory.mktemp("embedded"), "identity") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from triton_models import write_model
+from python_models import write_echo
+from serving import serve
 
 from pytest_triton.errors import InputError, RequestError
 from pytest_triton.server import EmbeddedServer
@@ -20,42 +21,24 @@ DATATYPES = {
 
 @pytest.fixture(scope="module")
 def typed_server(tmp_path_factory: pytest.TempPathFactory):
-    """A server with one echo for all data types: each input comes back as the output of the same number."""
+    """A server with one echo for all data types."""
     repository = tmp_path_factory.mktemp("typed")
-    tensors = "".join(
-        f'input [ {{ name: "{name}" data_type: TYPE_{name.replace("BYTES", "STRING")} dims: [ -1 ] }} ]\n'
-        f'output [ {{ name: "{name}_OUT" data_type: TYPE_{name.replace("BYTES", "STRING")} dims: [ -1 ] }} ]\n'
-        for name in DATATYPES
-    )
-    folder = write_model(repository, "typed", configuration=f'backend: "python"\nmax_batch_size: 8\n{tensors}')
-    (folder / "1" / "model.py").write_text(
-        "import triton_python_backend_utils as pb_utils\n"
-        "class TritonPythonModel:\n"
-        "    def execute(self, requests):\n"
-        "        return [pb_utils.InferenceResponse([\n"
-        "            pb_utils.Tensor.from_dlpack(t.name() + '_OUT', t.to_dlpack()) if t.name() == 'BF16'\n"
-        "            else pb_utils.Tensor(t.name() + '_OUT', t.as_numpy()) for t in request.inputs()\n"
-        "        ]) for request in requests]\n"
-    )
-    server = EmbeddedServer(repository, output=tmp_path_factory.mktemp("typed-output"))
-    server.start()
-    try:
-        server.control.load("typed")
+    write_echo(repository, "typed", DATATYPES)
+    with serve(repository, tmp_path_factory.mktemp("typed-output"), "typed") as server:
         yield server
-    finally:
-        server.stop()
 
 
 def test_tensors_of_every_kind_come_back_as_they_went(typed_server: EmbeddedServer):
-    answer = typed_server.control.infer("typed", DATATYPES, {name: name for name in DATATYPES})
-    for name, sent in DATATYPES.items():
-        assert answer[f"{name}_OUT"].dtype == sent.dtype
-        assert answer[f"{name}_OUT"].tolist() == sent.tolist()
+    inputs = {f"IN_{datatype}": array for datatype, array in DATATYPES.items()}
+    answer = typed_server.control.infer("typed", inputs, {f"IN_{datatype}": datatype for datatype in DATATYPES})
+    for datatype, sent in DATATYPES.items():
+        assert answer[f"OUT_{datatype}"].dtype == sent.dtype
+        assert answer[f"OUT_{datatype}"].tolist() == sent.tolist()
 
 
 def test_an_array_of_another_type_is_refused(typed_server: EmbeddedServer):
-    with pytest.raises(InputError, match="input 'FP64' is FP64, which needs an array of float64, not int64"):
-        typed_server.control.infer("typed", {"FP64": np.array([[1, 2]])}, {"FP64": "FP64"})
+    with pytest.raises(InputError, match="input 'IN_FP64' is FP64, which needs an array of float64, not int64"):
+        typed_server.control.infer("typed", {"IN_FP64": np.array([[1, 2]])}, {"IN_FP64": "FP64"})
 
 
 def test_a_shape_that_the_model_does_not_take_is_told(embedded_server: EmbeddedServer):

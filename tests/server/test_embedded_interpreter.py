@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from triton_models import write_model
+from python_models import write_model
 
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.server import EmbeddedServer

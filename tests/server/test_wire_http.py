@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from python_models import write_echo
+from serving import serve
 
 from pytest_triton.case import Inputs, Load
 from pytest_triton.load import Plan, Request, WireEngine, make_request
@@ -19,31 +21,6 @@ from pytest_triton.load.status import LOST, OK, UNREACHABLE
 from pytest_triton.server import EmbeddedServer
 
 DATATYPES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64")
-CODE = """
-import triton_python_backend_utils as pb_utils
-
-
-class TritonPythonModel:
-    def execute(self, requests):
-        return [
-            pb_utils.InferenceResponse(
-                [pb_utils.Tensor("OUT" + tensor.name()[2:], tensor.as_numpy()) for tensor in request.inputs()]
-            )
-            for request in requests
-        ]
-"""
-
-
-def write_echo(repository: Path, name: str, datatypes: tuple[str, ...]) -> None:
-    """Write a model that gives back each input ``IN_<type>`` as ``OUT_<type>``."""
-    lines = ['backend: "python"', "max_batch_size: 4"]
-    for datatype in datatypes:
-        kind = "STRING" if datatype == "BYTES" else datatype
-        lines.append(f'input [{{ name: "IN_{datatype}", data_type: TYPE_{kind}, dims: [-1] }}]')
-        lines.append(f'output [{{ name: "OUT_{datatype}", data_type: TYPE_{kind}, dims: [-1] }}]')
-    (repository / name / "1").mkdir(parents=True)
-    (repository / name / "1" / "model.py").write_text(CODE)
-    (repository / name / "config.pbtxt").write_text("\n".join(lines))
 
 
 @pytest.fixture
@@ -51,20 +28,14 @@ def echo(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A Triton with ``echo``, of every data type that the Python backend has, and ``floats``."""
     write_echo(tmp_path / "repository", "echo", (*DATATYPES, "BYTES"))
     write_echo(tmp_path / "repository", "floats", ("FP32",))
-    server = EmbeddedServer(tmp_path / "repository", output=tmp_path / "server")
-    try:
-        server.start()
-        server.control.load("echo")
-        server.control.load("floats")
+    with serve(tmp_path / "repository", tmp_path / "server", "echo", "floats") as server:
         yield server
-    finally:
-        server.stop()
 
 
 def request_for(server: EmbeddedServer, model: str, *, size: int, batch_size: int) -> Request:
     metadata = server.control.metadata(model)
     shapes = {entry["name"]: (size,) for entry in metadata["inputs"]}
-    return make_request(metadata, max_batch_size=4, inputs=Inputs(shapes=shapes), batch_size=batch_size, model=model)
+    return make_request(metadata, max_batch_size=8, inputs=Inputs(shapes=shapes), batch_size=batch_size, model=model)
 
 
 def tensors(message: bytes, kind: str) -> dict[str, tuple[list[int], bytes]]:
