@@ -67,9 +67,10 @@ def unapplied(asked: ModelConfig, applied: ModelConfig, patch: Mapping[str, Valu
     return result
 
 
-def unified(old: str, new: str, name: str = "config.pbtxt") -> str:
-    """Return the unified diff of two texts, without a final line end; empty when they are the same."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"a/{name}", f"b/{name}", lineterm="")
+def unified(old: str, new: str) -> str:
+    """Return the unified diff of two texts of a config.pbtxt, without a final line end; empty for the same text."""
+    names = ("a/config.pbtxt", "b/config.pbtxt")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
     return "\n".join(lines)
 
 

@@ -115,16 +115,6 @@ def canonical_value(path: str, value: object) -> Value:
     return _whole(name, last.field, value)
 
 
-def check_path(path: str) -> None:
-    """Raise ``AxisError`` unless ``path`` is a path of ``ModelConfig`` or an alias of one."""
-    resolve(path)
-
-
-def check_value(path: str, value: object) -> None:
-    """Raise ``AxisError`` unless the field at ``path`` takes ``value``."""
-    canonical_value(path, value)
-
-
 def is_repeated(field: FieldDescriptor) -> bool:
     """Tell whether a field is repeated. Maps are."""
     # Descriptors of protobuf before 6.31 know this only as their label, which later ones deprecate.

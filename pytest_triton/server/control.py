@@ -123,13 +123,9 @@ class ModelControl:
 
     def configuration(self, model: str) -> ModelConfig:
         """Return the configuration that the loaded ``model`` runs with, all defaults filled in by Triton."""
-        from google.protobuf import json_format
-        from tritonclient.grpc.model_config_pb2 import ModelConfig
+        from pytest_triton.repository.configuration import from_json
 
-        answer = self._get(f"/v2/models/{quote(model, safe='')}/config", model=model)
-        configuration = ModelConfig()
-        json_format.ParseDict(answer, configuration, ignore_unknown_fields=True)
-        return configuration
+        return from_json(self._get(f"/v2/models/{quote(model, safe='')}/config", model=model))
 
     def metadata(self, model: str) -> dict[str, Any]:
         """Return the loaded model's ``name``, ``versions``, ``platform``, ``inputs`` and ``outputs``."""
@@ -289,9 +285,9 @@ def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:
 
 
 def _to_json(model: str, configuration: ModelConfig) -> str:
-    from google.protobuf import json_format
+    from pytest_triton.repository.configuration import to_json
 
-    fields = json_format.MessageToDict(configuration, preserving_proto_field_name=True)
+    fields = to_json(configuration)
     # The load API refuses a name other than the folder's; config.pbtxt may leave it out, and an alias needs its own.
     fields["name"] = model
     return json.dumps(fields)

@@ -4,7 +4,7 @@ import pytest
 
 from pytest_triton.errors import AxisError
 from pytest_triton.repository.configuration import parse, to_json
-from pytest_triton.repository.fields import ALIASES, canonical_path, canonical_value, check_path, check_value
+from pytest_triton.repository.fields import ALIASES, canonical_path, canonical_value
 from pytest_triton.repository.patch import apply, canonical, problem
 
 BASE = """
@@ -130,13 +130,13 @@ def test_inputs_are_not_made_up() -> None:
 )
 def test_an_unknown_path_is_answered_with_the_nearest(path: str, says: str) -> None:
     with pytest.raises(AxisError) as caught:
-        check_path(path)
+        canonical_path(path)
     assert says in str(caught.value)
 
 
 @pytest.mark.parametrize("alias", ALIASES)
 def test_every_alias_stands_for_a_path(alias: str) -> None:
-    check_path(ALIASES[alias])
+    assert canonical_path(ALIASES[alias]) == ALIASES[alias]
     assert canonical_path(alias) == ALIASES[alias]
 
 
@@ -169,7 +169,7 @@ def test_every_alias_stands_for_a_path(alias: str) -> None:
 )
 def test_an_impossible_value_is_refused_with_what_is_possible(path: str, value: object, says: str) -> None:
     with pytest.raises(AxisError) as caught:
-        check_value(path, value)
+        canonical_value(path, value)
     assert says in str(caught.value)
     assert ALIASES.get(path, path) in caught.value.problem
 
