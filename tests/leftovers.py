@@ -1,7 +1,8 @@
-"""What a server may leave behind, and must not: processes and shared-memory blocks."""
+"""What a server may leave behind, and must not: processes, shared-memory blocks, temporary directories."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psutil
     return left
 
 
-def blocks_of(prefix: str) -> list[str]:
-    """List the shared-memory blocks whose names begin with ``prefix``."""
-    return [block.name for block in Path("/dev/shm").iterdir() if block.name.startswith(prefix)]
+def name_of(pid: int) -> str:
+    """Return the name of a server of ours, which begins the names of all that it makes."""
+    return next(word.removeprefix("--id=") for word in psutil.Process(pid).cmdline() if word.startswith("--id="))
+
+
+def things_of(name: str) -> list[Path]:
+    """List the shared-memory blocks and the temporary directories of the server of that name."""
+    places = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    return [thing for place in places for thing in place.glob(f"{name}*")]

@@ -4,12 +4,14 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from leftovers import blocks_of, family, wait_for_end
+from leftovers import family, name_of, things_of, wait_for_end
+from serving import serve
 
 from pytest_triton.errors import OptionError, RepositoryError, ServerDied, ServerStartError
 from pytest_triton.server import EmbeddedServer, arguments
@@ -34,26 +36,23 @@ def first_number(process: "subprocess.Popen[str]") -> int:
     return int(process.stdout.readline())
 
 
-def prefix_of(pid: int) -> str:
-    """Return the name of a server of ours, which begins the names of all that it makes."""
-    return next(word.removeprefix("--id=") for word in psutil.Process(pid).cmdline() if word.startswith("--id="))
+@pytest.fixture
+def serving(python_models: Path, tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server that has loaded ``identity`` and that the test may end as it likes."""
+    with serve(python_models, tmp_path, "identity") as server:
+        yield server
 
 
-def test_stop_leaves_nothing(python_models: Path, tmp_path: Path):
-    server = EmbeddedServer(python_models, output=tmp_path)
-    server.start()
-    assert server.pid is not None
-    server.control.load("identity")
-    processes = family(server.pid)
-    prefix = prefix_of(server.pid)
+def test_stop_leaves_nothing(serving: EmbeddedServer, tmp_path: Path):
+    assert serving.pid is not None
+    processes, name = family(serving.pid), name_of(serving.pid)
     assert len(processes) > 1
-    assert blocks_of(prefix)
-    server.stop()
+    assert {thing.parent for thing in things_of(name)} == {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    serving.stop()
     assert wait_for_end(processes, 0.5) == []
-    assert blocks_of(prefix) == []
-    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+    assert things_of(name) == []
     assert "successfully unloaded 'identity'" in (tmp_path / "server.log").read_text()
-    server.stop()
+    serving.stop()
 
 
 def test_nothing_survives_kill_9_of_the_parent(python_models: Path, tmp_path: Path, run_script: RunScript):
@@ -61,28 +60,21 @@ def test_nothing_survives_kill_9_of_the_parent(python_models: Path, tmp_path: Pa
     pid = first_number(parent)
     supervisor = psutil.Process(pid).parent()
     assert supervisor is not None
-    processes = [supervisor, *family(pid)]
-    prefix = prefix_of(pid)
+    processes, name = [supervisor, *family(pid)], name_of(pid)
     parent.kill()
     assert wait_for_end(processes, 5) == []
-    assert blocks_of(prefix) == []
-    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+    assert things_of(name) == []
 
 
-def test_nothing_survives_kill_9_of_the_supervisor(python_models: Path, tmp_path: Path):
-    server = EmbeddedServer(python_models, output=tmp_path)
-    server.start()
-    assert server.pid is not None
-    server.control.load("identity")
-    processes = family(server.pid)
-    prefix = prefix_of(server.pid)
+def test_nothing_survives_kill_9_of_the_supervisor(serving: EmbeddedServer):
+    assert serving.pid is not None
+    processes, name = family(serving.pid), name_of(serving.pid)
     psutil.Process(processes[0].ppid()).kill()
     assert wait_for_end(processes, 5) == []
     with pytest.raises(ServerDied, match="SIGKILL"):
-        server.check()
-    server.stop()
-    assert blocks_of(prefix) == []
-    assert list(Path("/tmp").glob(f"{prefix}*")) == []
+        serving.check()
+    serving.stop()
+    assert things_of(name) == []
 
 
 def test_nothing_survives_when_a_fork_of_the_parent_does(python_models: Path, tmp_path: Path, run_script: RunScript):
@@ -125,20 +117,15 @@ def test_ctrl_c_reaches_the_parent_and_not_the_server(python_models: Path, tmp_p
     assert wait_for_end(processes, 0.5) == []
 
 
-def test_a_server_that_died_is_told(python_models: Path, tmp_path: Path):
-    server = EmbeddedServer(python_models, output=tmp_path)
-    server.start()
-    try:
-        assert server.pid is not None
-        processes = family(server.pid)
-        os.kill(server.pid, signal.SIGKILL)
-        assert wait_for_end(processes, 5) == []
-        with pytest.raises(ServerDied, match="killed by SIGKILL"):
-            server.control.load("identity")
-        with pytest.raises(ServerDied, match="killed by SIGKILL"):
-            server.check()
-    finally:
-        server.stop()
+def test_a_server_that_died_is_told(serving: EmbeddedServer):
+    assert serving.pid is not None
+    processes = family(serving.pid)
+    os.kill(serving.pid, signal.SIGKILL)
+    assert wait_for_end(processes, 5) == []
+    with pytest.raises(ServerDied, match="killed by SIGKILL"):
+        serving.control.load("identity")
+    with pytest.raises(ServerDied, match="killed by SIGKILL"):
+        serving.check()
 
 
 def test_taken_port_is_named_with_its_holder(python_models: Path, tmp_path: Path):
