@@ -6,6 +6,7 @@
 ``patch``          ``ModelConfig`` + patch -> ``ModelConfig``
 ``syntax``         where each field of a config.pbtxt stands in its text
 ``textfile``       a patched config.pbtxt that keeps every byte it need not change
+``edits``          where text comes in and goes out for that, and what goes along with it
 ``installation``   its safe installation, the original kept
 ``difference``     what differs between two configurations, and whether Triton applied the one asked for
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_triton.errors import ConfigurationError
 from pytest_triton.repository import textfile
 from pytest_triton.repository.configuration import parse
+from pytest_triton.repository.edits import Body, apply_edits
 from pytest_triton.repository.patch import apply
 from pytest_triton.repository.syntax import Span, UnreadableSyntax, locate
 from pytest_triton.repository.textfile import rewrite
@@ -281,8 +282,8 @@ def test_replacing_whole_fields_says_the_configuration_too(text: str, patch: dic
     """What ``rewrite`` falls back on for a spelling that its fine edits cannot do: none is known."""
     old = parse(text)
     config = apply(old, patch)
-    edits = textfile._change(textfile._Body(text, Span(0, len(text)), locate(text)), old, config, True)
-    assert parse(textfile._edited(text, edits)) == config
+    edits = textfile._change(Body(text, Span(0, len(text)), locate(text)), old, config, True)
+    assert parse(apply_edits(text, edits)) == config
 
 
 @settings(max_examples=200, deadline=None)
