@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_triton.case import Candidate, Case, digest
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine
-from pytest_triton.measure import Effort, Watcher, measure
 from pytest_triton.measurement import Measurement
+from pytest_triton.protocol import Effort, Watcher, measure
 from pytest_triton.saturation import find_concurrency
 from pytest_triton.server.base import Server
 from pytest_triton.verdict import Verdict, judge

@@ -10,15 +10,17 @@ from functools import reduce
 from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine
-from pytest_triton.measure import open_load
 from pytest_triton.measurement import Measurement, measure_trace, merge
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
+from pytest_triton.protocol import open_load
 from pytest_triton.server.base import Server
 from pytest_triton.statistics import ratio_interval
 
 PAIRS = 8
 """Pairs of blocks in a comparison. At 8 the interval comes from Student's t (PROTOCOL: comparing two candidates)."""
+SECONDS = 1.0
+"""Length of a block, but for its warm-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,14 @@ def compare(
     by: Metric,
     *,
     pairs: int = PAIRS,
-    seconds: float = 1.0,
+    seconds: float = 0.0,
     seed: int = 0,
     watch: Callable[[int, int], None] | None = None,
 ) -> Comparison:
-    """Measure both in ``pairs`` blocks of ``seconds`` each, in random order within a pair, on fresh connections.
+    """Measure both in ``pairs`` blocks of ``seconds`` each (0: ``SECONDS``), in random order within a pair.
 
-    The order is drawn from ``seed``. ``watch`` is told how many blocks of how many are done. (Randomized multiple
-    interleaved trials: Abedi & Brecht, ICPE 2017.)
+    Every block has fresh connections. The order is drawn from ``seed``. ``watch`` is told how many blocks of how many
+    are done. (Randomized multiple interleaved trials: Abedi & Brecht, ICPE 2017.)
     """
     order = random.Random(seed)
     sides = [_Side(first), _Side(second)]
@@ -80,7 +82,7 @@ def compare(
         turn = [0, 1]
         order.shuffle(turn)
         for done, index in enumerate(turn):
-            _run_block(server, engine, deployer, sides[index], by, seconds)
+            _run_block(server, engine, deployer, sides[index], by, seconds or SECONDS)
             if watch is not None:
                 watch(2 * pair + done + 1, 2 * pairs)
     # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.

@@ -9,11 +9,11 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.bench import PROBE, Bench
 from pytest_triton.case import Candidate, Case, Load
-from pytest_triton.compare import Comparison, Contender, compare
+from pytest_triton.compare import PAIRS, Comparison, Contender, compare
 from pytest_triton.deployment import count_instances, patched
-from pytest_triton.measure import Effort, Watcher, measure
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Estimate, Metric
+from pytest_triton.protocol import SMOKE, Effort, Watcher, measure
 from pytest_triton.repository.difference import differences
 from pytest_triton.search.selection import Result, cost, finalists, rank
 from pytest_triton.verdict import Outcome, Verdict, judge
@@ -95,7 +95,7 @@ def _confirm_one(
         measurement, verdict = _judge_at_length(bench, case, None, effort, watch)
         return Winner(None, case, default_configuration, measurement, verdict, Estimate(0.0, 0.0, 0.0), None, False)
     default = replace(default, load=_default_load(bench, default, leader, watch))
-    comparison = _compare(bench, default, case, by, blocks)
+    comparison = _compare(bench, default, case, by, effort, blocks)
     measurement, verdict = _judge_at_length(bench, case, comparison.second, effort, watch)
     measurement = _with_memory(measurement, leader)
     gain = comparison.gain
@@ -123,7 +123,7 @@ def _default_load(bench: Bench, default: Case, leader: Result, watch: Watcher | 
     return bench.evaluate(replace(default, load=load), PROBE, watch=watch).case.load
 
 
-def _compare(bench: Bench, default: Case, case: Case, by: Metric, blocks: Blocks | None) -> Comparison:
+def _compare(bench: Bench, default: Case, case: Case, by: Metric, effort: Effort, blocks: Blocks | None) -> Comparison:
     deployer, model = bench.deployer, case.candidate.model
     alias = bench.server.alias(model)
     # With an alias both are loaded at once and a block costs no reload; without one they take turns under one name.
@@ -135,6 +135,8 @@ def _compare(bench: Bench, default: Case, case: Case, by: Metric, blocks: Blocks
             Contender(default, lambda: deployer.deploy(default.candidate)),
             Contender(case, lambda: deployer.deploy(case.candidate, name=alias or "")),
             by,
+            pairs=1 if effort is SMOKE else PAIRS,
+            seconds=effort.seconds if effort is SMOKE else 0.0,
             watch=blocks,
         )
     finally:

@@ -71,8 +71,17 @@ class Deployer:
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
         if model not in self._defaults:
-            self._load(Candidate(model), model, None)
+            if self.server.kind == "remote" and self.server.control.model_ready(model):
+                self._adopt(model)
+            else:
+                self._load(Candidate(model), model, None)
         return self._defaults[model]
+
+    def _adopt(self, model: str) -> None:
+        """Take what a server that is not ours serves already: it may not let us load, and others may be using it."""
+        applied = self.server.control.configuration(model)
+        self._defaults[model], self._cold[model] = applied, {}
+        self._there[model] = applied, Deployment(Candidate(model), model, applied)
 
     def deploy(self, candidate: Candidate, *, name: str = "") -> Deployment:
         """Make the server serve ``candidate`` under ``name`` (its own by default) and read the result back.
@@ -152,7 +161,9 @@ class Deployer:
         """
         began = time.monotonic()
         outputs = self.server.control.infer(deployment.name, request.inputs, request.datatypes)
-        self._cold[deployment.name].setdefault("first_request_latency", time.monotonic() - began)
+        cold = self._cold[deployment.name]
+        if "load_time" in cold:
+            cold.setdefault("first_request_latency", time.monotonic() - began)
         wrong = find_empty(outputs) or (find_difference(outputs, reference) if reference is not None else None)
         if wrong:
             raise WrongOutputs(

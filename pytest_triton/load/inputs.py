@@ -83,17 +83,17 @@ def make_request(
 
 def _check_batch_size(batch_size: int, max_batch_size: int, model: str) -> None:
     if batch_size < 1:
-        raise InputError(f"a batch size of {batch_size} cannot be sent", hint="write 1 or more", model=model)
+        raise InputError(f"a batch size of {batch_size} cannot be sent", hint="Write 1 or more.", model=model)
     if max_batch_size <= 0 and batch_size > 1:
         raise InputError(
             f"a batch size of {batch_size} cannot be sent: the model does not batch",
-            hint="write batch_size=1, or give the model a max_batch_size",
+            hint="Write batch_size=1, or give the model a max_batch_size.",
             model=model,
         )
     if 0 < max_batch_size < batch_size:
         raise InputError(
             f"a batch size of {batch_size} is more than the model's max_batch_size of {max_batch_size}",
-            hint=f"write batch_size={max_batch_size} or less, or raise max_batch_size",
+            hint=f"Write batch_size={max_batch_size} or less, or raise max_batch_size.",
             model=model,
         )
 
@@ -126,7 +126,7 @@ def _specify(
 def _shape_hint(name: str, dims: tuple[int, ...], batch: tuple[int, ...]) -> str:
     example = [_EXAMPLE_SIZE if size < 0 else size for size in dims]
     without = " (without the batch dimension)" if batch else ""
-    return f'write @pytest.mark.triton_input(shape={{"{name}": {example}}}) with the sizes you mean{without}'
+    return f'Write @pytest.mark.triton_input(shape={{"{name}": {example}}}) with the sizes you mean{without}.'
 
 
 def _given(inputs: Inputs, specs: Mapping[str, InputSpec], model: str) -> Mapping[str, Any]:
@@ -143,18 +143,18 @@ def _given(inputs: Inputs, specs: Mapping[str, InputSpec], model: str) -> Mappin
         if isinstance(made, Mapping):
             return cast("Mapping[str, Any]", made)
         raise InputError(
-            f"the input data's callable returned {type(made).__name__}", hint="return {name: array}", model=model
+            f"the input data's callable returned {type(made).__name__}", hint="Return {name: array}.", model=model
         )
     raise InputError(
         f"input data cannot be made from {type(data).__name__}",
-        hint="give the path of an .npz file, a callable (rng, inputs) -> {name: array}, or a mapping by input name",
+        hint="Give the path of an .npz file, a callable (rng, inputs) -> {name: array}, or a mapping by input name.",
         model=model,
     )
 
 
 def _load_npz(path: Path, model: str) -> dict[str, Array]:
     if path.suffix != ".npz":
-        raise InputError(f"input data cannot be read from {path}", hint="give the path of an .npz file", model=model)
+        raise InputError(f"input data cannot be read from {path}", hint="Give the path of an .npz file.", model=model)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -212,10 +212,10 @@ class _Maker:
     def _range(self, value: tuple[Any, ...]) -> Array:
         if self._spec.datatype in ("BOOL", "BYTES"):
             self._refuse(
-                f"is {self._spec.datatype}, so {value!r} is no range to draw from", "give an array or one value"
+                f"is {self._spec.datatype}, so {value!r} is no range to draw from", "Give an array or one value."
             )
         if len(value) != 2 or not all(_is_number(end) for end in value) or not value[0] < value[1]:
-            self._refuse(f"cannot be drawn from {value!r}", "write (low, high) with low < high")
+            self._refuse(f"cannot be drawn from {value!r}", "Write (low, high) with low < high.")
         low, high = value
         if not self._integral:
             return self._floats(float(low), float(high), self._shape())
@@ -225,7 +225,7 @@ class _Maker:
             )
         except (TypeError, ValueError):
             self._refuse(
-                f"is {self._spec.datatype}, which cannot be drawn from {value!r}", "write integers it can hold"
+                f"is {self._spec.datatype}, which cannot be drawn from {value!r}", "Write integers it can hold."
             )
 
     def _scalar(self, value: Any) -> Array:
@@ -233,19 +233,19 @@ class _Maker:
         filled: Array
         if datatype == "BYTES":
             if not isinstance(value, str | bytes):
-                self._refuse(f"is BYTES and cannot be filled with {value!r}", "write a str or bytes")
+                self._refuse(f"is BYTES and cannot be filled with {value!r}", "Write a str or bytes.")
             filled = np.empty(shape, dtype=np.object_)
             filled.fill(value.encode() if isinstance(value, str) else value)
             return filled
         proper = isinstance(value, bool | np.bool_) if datatype == "BOOL" else _is_number(value)
         if not proper:
             self._refuse(
-                f"is {datatype} and cannot be filled with {value!r}", "write a scalar, an array or (low, high)"
+                f"is {datatype} and cannot be filled with {value!r}", "Write a scalar, an array or (low, high)."
             )
         if self._integral:
             limits = np.iinfo(self._spec.dtype)
             if value != int(value) or not limits.min <= value <= limits.max:
-                self._refuse(f"is {datatype}, which cannot hold {value!r}", f"write {limits.min} to {limits.max}")
+                self._refuse(f"is {datatype}, which cannot hold {value!r}", f"Write {limits.min} to {limits.max}.")
         return np.full(shape, value, dtype=self._spec.dtype)
 
     def _array(self, value: Array | list[Any]) -> Array:
@@ -261,7 +261,7 @@ class _Maker:
         ):
             self._refuse(
                 f"is given an array of shape {list(np.shape(value))}, and takes {list(wanted)}",
-                "leave the batch dimension out, or make it the batch size" if self._batch else "reshape it",
+                "Leave the batch dimension out, or make it the batch size." if self._batch else "Reshape it.",
             )
         return np.ascontiguousarray(array).reshape(array.shape)
 
@@ -271,7 +271,7 @@ class _Maker:
             try:
                 value = np.array(value, dtype=spec.dtype)
             except (TypeError, ValueError, OverflowError) as error:
-                self._refuse(f"is {spec.datatype}, and its list makes no such array: {error}", "give a NumPy array")
+                self._refuse(f"is {spec.datatype}, and its list makes no such array: {error}", "Give a NumPy array.")
         if spec.datatype == "BYTES" and value.dtype.kind in "SUO":
             return _as_bytes(value)
         if spec.datatype == "BF16" and value.dtype == np.float32:
@@ -279,7 +279,7 @@ class _Maker:
         if value.dtype != spec.dtype:
             self._refuse(
                 f"is {spec.datatype} and is given an array of {value.dtype}",
-                f"convert it: array.astype({spec.dtype.name!r})",
+                f"Convert it: array.astype({spec.dtype.name!r}).",
             )
         return value
 

@@ -95,7 +95,7 @@ class WorkerProcess:
             self._process.wait(0 if isinstance(error, TimeoutError) else _GRACE)
         code = self._process.returncode
         if code is None:
-            return EngineError("the load generator's worker process does not answer", hint="is the machine overloaded?")
+            return EngineError("the load generator's worker process does not answer", hint="Is the machine overloaded?")
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"

@@ -60,7 +60,7 @@ class WireSession:
     def __init__(self, plan: Plan) -> None:
         host, _, port = plan.address.rpartition(":")
         if not host or not port.isdecimal():
-            raise EngineError(f"{plan.address!r} is not an address", hint="write host:port")
+            raise EngineError(f"{plan.address!r} is not an address", hint="Write host:port.")
         concurrency = plan.load.concurrency
         assert isinstance(concurrency, int)
         self._concurrency = concurrency
@@ -83,7 +83,7 @@ class WireSession:
             answer, _ = self._worker.receive(timeout=_CONNECTING + _SLACK)
             if answer["kind"] == "unreachable":
                 raise EngineError(
-                    f"no connection to {plan.address}: {answer['reason']}", hint="does the server still run?"
+                    f"no connection to {plan.address}: {answer['reason']}", hint="Does the server still run?"
                 )
         except BaseException:
             self._worker.close()
@@ -100,7 +100,7 @@ class WireSession:
     def start(self) -> None:
         """Begin to send. The connections are open already."""
         if self._phase is not _Phase.OPEN:
-            raise EngineError("a load session starts once", hint="open another one")
+            raise EngineError("a load session starts once", hint="Open another one.")
         self._worker.send({"kind": "start"}, timeout=_SLACK)
         self._worker.receive(timeout=_SLACK)
         self._phase = _Phase.RUNNING
@@ -113,7 +113,7 @@ class WireSession:
         ``start``, every other where the one before ended, so that no request is lost or counted twice.
         """
         if self._phase is not _Phase.RUNNING:
-            raise EngineError("there is no load to collect from", hint="call start() before, and stop() after")
+            raise EngineError("there is no load to collect from", hint="Call start() before, and stop() after.")
         # Every request ends, be it by its time-out, so that this much time is always enough.
         turns = requests / self._concurrency + 1
         most = max(seconds, turns * (self._timeout + 1) if limit is None else limit)
@@ -123,7 +123,7 @@ class WireSession:
     def stop(self) -> Trace:
         """Stop sending, wait for what is in flight, and return what completed since the last call."""
         if self._phase is not _Phase.RUNNING:
-            raise EngineError("there is no load to stop", hint="call start() before, and stop() once")
+            raise EngineError("there is no load to stop", hint="Call start() before, and stop() once.")
         self._phase = _Phase.STOPPED
         self._worker.send({"kind": "stop"}, timeout=_SLACK)
         return self._trace(self._timeout)

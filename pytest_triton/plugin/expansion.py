@@ -144,9 +144,12 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     searches = {plan.search.key for plan in plans if plan.search is not None}
     if not plans and not single:
         return []
+    from pytest_triton.server.choice import resolve
+
     server, source = options.setting(config, "server")
     candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
-    parts = [f"{len(plans) - candidates - len(searches) + single} cases"]
+    cases = len(plans) - candidates - len(searches) + single
+    parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
     if searches:
         parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates} candidates")
-    return [f"triton: {', '.join(parts)} on server {server} ({source})"]
+    return [f"triton: {', '.join(parts)} on server {resolve(server)} ({'auto' if server == 'auto' else source})"]

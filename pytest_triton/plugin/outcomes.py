@@ -55,7 +55,7 @@ def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tu
 
 
 @dataclass(slots=True, eq=False)
-class Recorder:
+class Ledger:
     """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
 
     records: list[Record]

@@ -23,12 +23,12 @@ from pytest_triton.errors import (
     SLOViolation,
 )
 from pytest_triton.lease import lease
-from pytest_triton.measure import SMOKE, Effort
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import options
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.markers import Overrides
 from pytest_triton.plugin.state import State
+from pytest_triton.protocol import SMOKE, Effort
 from pytest_triton.report.message import explain
 from pytest_triton.repository.configuration import read
 from pytest_triton.repository.layout import CONFIGURATION, find_model

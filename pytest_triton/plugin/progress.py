@@ -11,7 +11,7 @@ import pytest
 from pytest_triton.quantities import Unit, show
 
 if TYPE_CHECKING:
-    from pytest_triton.measure import Progress
+    from pytest_triton.protocol import Progress
 
 
 class ProgressLine:

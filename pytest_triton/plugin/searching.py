@@ -13,11 +13,11 @@ from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, confirm
 from pytest_triton.deployment import Deployment, WrongOutputs
 from pytest_triton.errors import MeasurementError, ModelLoadError, PytestTritonError, RequestError, SLOViolation
-from pytest_triton.measure import Effort
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import metric
 from pytest_triton.plugin import options
 from pytest_triton.plugin.expansion import Search
+from pytest_triton.protocol import Effort
 from pytest_triton.report.message import no_winner
 from pytest_triton.results.recording import Recorder, read_result, summarise
 from pytest_triton.results.winner import Install, write_winner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,8 @@ class State:
 
     def keep(self, item: pytest.Item, record: Record) -> None:
         """Keep a record: in memory, on the test's report, and at once in the store."""
+        if self._bench is not None:
+            record = replace(record, server=self._bench.server.description)
         self.records.append(record)
         outcomes.mark(item, record)
         try:
@@ -148,7 +150,7 @@ def begin(config: pytest.Config) -> None:
     state = State(config, run, worker["workerid"] if worker else "", ProgressLine(config))
     config.stash[STATE] = state
     config.pluginmanager.register(defaults, "triton-defaults")
-    config.pluginmanager.register(outcomes.Recorder(state.records, keep=not worker, active=_controls_workers(config)))
+    config.pluginmanager.register(outcomes.Ledger(state.records, keep=not worker, active=_controls_workers(config)))
     try:
         options.check(config)
     except PytestTritonError as error:

@@ -19,11 +19,9 @@ def summarise(reporter: TerminalReporter, config: pytest.Config) -> None:
         return
     from pytest_triton.report import summary
 
-    lines = summary.loads(state.records)
-    if lines:
-        reporter.section("triton", sep="-")
-        for line in lines:
-            reporter.line(line)
+    reporter.section("triton", sep="-")
+    for line in (*summary.servers(state.records), *summary.loads(state.records)):
+        reporter.line(line)
     for block in summary.searches(state.records):
         reporter.section("triton search", sep="-")
         for line in block:

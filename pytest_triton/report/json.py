@@ -35,7 +35,7 @@ def document(records: Sequence[Record], fingerprint: Mapping[str, Any]) -> dict[
             searches.append(search)
     return {
         "schema": SCHEMA,
-        "fingerprint": dict(fingerprint),
+        "fingerprint": {**fingerprint, "servers": sorted({record.server for record in records if record.server})},
         "cases": [
             {name: row[name] for name in _CASE} | ({"status": row["status"]} if row["status"] else {}) for row in rows
         ],

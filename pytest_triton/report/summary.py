@@ -13,6 +13,11 @@ from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
 
 
+def servers(records: Iterable[Record]) -> list[str]:
+    """Name the servers that were measured on."""
+    return [f"on {server}" for server in dict.fromkeys(record.server for record in records if record.server)]
+
+
 def loads(records: Iterable[Record]) -> list[str]:
     """Write one line per measured load of every model, in the words of Triton's own guide."""
     lines: list[str] = []

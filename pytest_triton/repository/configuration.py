@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
         column = error.start - (before.rfind(b"\n") + 1) + 1
         raise ConfigurationError(
             f"{path}:{line}:{column}: byte 0x{raw[error.start]:02x} is not UTF-8",
-            hint="save the file in UTF-8",
+            hint="Save the file in UTF-8.",
             line=line,
             column=column,
             model=path.parent.name,
@@ -58,7 +58,7 @@ def parse(text: str, origin: str = "config.pbtxt") -> ModelConfig:
     if text.startswith("\ufeff"):
         raise ConfigurationError(
             f"{origin}:1:1: the file begins with a byte order mark, which Triton refuses",
-            hint="save the file in UTF-8 without a byte order mark",
+            hint="Save the file in UTF-8 without a byte order mark.",
             line=1,
             column=1,
         )

@@ -226,7 +226,7 @@ def _integer(path: str, field: FieldDescriptor, value: object) -> int:
         try:
             microseconds = parse(value, Unit.SECONDS) * 1e6
         except QuantityError as error:
-            raise AxisError(f"{path}: {error.problem}", hint="write a duration, as in '100us'") from None
+            raise AxisError(f"{path}: {error.problem}", hint="Write a duration, as in '100us'.") from None
         if abs(microseconds - round(microseconds)) > 1e-6 * max(1.0, microseconds):
             raise _refused(path, value, "whole microseconds")
         value = round(microseconds)
@@ -249,7 +249,7 @@ def _text(path: str, value: object) -> str:
 
 
 def _refused(path: str, value: object, allowed: str) -> AxisError:
-    return AxisError(f"{path}: {value!r} is refused", hint=f"{path} takes {allowed}")
+    return AxisError(f"{path}: {value!r} is refused", hint=f"The field {path} takes {allowed}.")
 
 
 def _unknown(path: str) -> AxisError:
@@ -261,7 +261,7 @@ def _unknown(path: str) -> AxisError:
         hint = "did you mean " + " or ".join(repr(name) for name in close) + "?"
     else:
         names = [field.name for field in ModelConfig.DESCRIPTOR.fields]
-        hint = f"a path begins with a field of ModelConfig: {', '.join(names)}; aliases: {', '.join(sorted(ALIASES))}"
+        hint = f"A path begins with a field of ModelConfig: {', '.join(names)}; aliases: {', '.join(sorted(ALIASES))}."
     return AxisError(f"ModelConfig has no field {path!r}", hint=hint)
 
 

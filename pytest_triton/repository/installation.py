@@ -32,7 +32,7 @@ def write(path: Path, text: str, *, keep_original: bool = True) -> Path | None:
     except OSError as error:
         raise RepositoryError(
             f"{path} cannot be written: {error.strerror}",
-            hint="what was there is unchanged; make the folder writable, or make room on its disk",
+            hint="What was there is unchanged. Make the folder writable, or make room on its disk.",
             model=path.parent.name,
         ) from error
     return kept

@@ -31,7 +31,7 @@ def find_model(repository: Path, model: str) -> ModelFolder:
     if not model or model in (".", "..") or "/" in model or "\\" in model or "\0" in model:
         raise RepositoryError(
             f"{model!r} is not the name of a model",
-            hint="name the model's folder in the repository, without a path",
+            hint="Name the model's folder in the repository, without a path.",
             model=model,
         )
     _check_repository(repository)
@@ -42,7 +42,7 @@ def find_model(repository: Path, model: str) -> ModelFolder:
     if not found.versions:
         raise ModelNotFound(
             f"the model {model!r} has no version: {folder} holds no folder named by a number",
-            hint=f"put the model's file into a version folder: {folder / '1'}/ (a name that begins with 0 is ignored)",
+            hint=f"Put the model's file into a version folder: {folder / '1'}/ (a name that begins with 0 is ignored).",
             model=model,
             details=[f"found {name}" for name in _names(folder)],
         )
@@ -113,12 +113,12 @@ def _check_repository(repository: Path) -> None:
     if repository.exists():
         raise RepositoryError(
             f"{repository} is not a model repository: it is a file",
-            hint="name the folder that holds the models' folders",
+            hint="Name the folder that holds the models' folders.",
         )
     near = [str(other) for other in _repositories_near(repository)]
     raise RepositoryError(
         f"there is no model repository {repository.absolute()}",
-        hint="name another with --triton-repository or the ini key triton_repository",
+        hint="Name another with --triton-repository or the ini key triton_repository.",
         details=[f"a repository nearby: {name}" for name in near[:_MOST_SHOWN]],
     )
 
@@ -136,14 +136,14 @@ def _no_such_model(repository: Path, model: str) -> ModelNotFound:
     if is_model_folder(repository):
         return ModelNotFound(
             f"the repository {repository} has no model {model!r}: it is a model itself",
-            hint=f"the repository is the folder above: {repository.absolute().parent}",
+            hint=f"The repository is the folder above: {repository.absolute().parent}.",
             model=model,
         )
     names = [found.name for found in models(repository)]
     if not names:
         return ModelNotFound(
             f"the repository {repository} has no model {model!r}, nor any other",
-            hint=f"a model is a folder with a version in it: {repository / model / '1'}/",
+            hint=f"A model is a folder with a version in it: {repository / model / '1'}/.",
             model=model,
         )
     shown = names if difflib.get_close_matches(model, names) else names[:_MOST_SHOWN]

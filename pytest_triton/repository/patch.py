@@ -33,7 +33,7 @@ def canonical(patch: Mapping[str, object]) -> dict[str, Value]:
     for name, value in patch.items():
         path = canonical_path(name)
         if path in result:
-            raise AxisError(f"{path} is patched twice, the second time as {name!r}", hint="name it once")
+            raise AxisError(f"{path} is patched twice, the second time as {name!r}", hint="Name it once.")
         result[path] = canonical_value(path, value)
     return result
 
@@ -51,7 +51,7 @@ def apply(config: ModelConfig, patch: Mapping[str, object]) -> ModelConfig:
     for path in changes:
         for above in _above(path):
             if above in changes and changes[above] is None:
-                raise AxisError(f"{path} is set inside {above}, which the same patch removes", hint="drop one of them")
+                raise AxisError(f"{path} is set inside {above}, which the same patch removes", hint="Drop one of them.")
     # What is removed goes first, to make room in a oneof; then the outer before the inner.
     for path, value in sorted(changes.items(), key=lambda item: (item[1] is not None, item[0].count("."))):
         if value is None:
@@ -139,7 +139,7 @@ def _set(path: str, message: Any, steps: tuple[Step, ...], value: Value) -> None
             if message_of(field).name in _NAMED_BY_MODEL:
                 raise AxisError(
                     f"{path}: the configuration declares no {field.name}",
-                    hint=f"declare the model's {field.name} in its config.pbtxt first",
+                    hint=f"Declare the model's {field.name} in its config.pbtxt first.",
                 )
             elements.add()
         for element in elements:
@@ -202,5 +202,5 @@ def _check_oneof(path: str, message: Any, field: FieldDescriptor) -> None:
     if present is not None and present != field.name:
         raise AxisError(
             f"{path}: {field.name} cannot stand beside {present}, which the configuration has",
-            hint=f"remove {present} in the same patch: set it to None",
+            hint=f"Remove {present} in the same patch: set it to None.",
         )

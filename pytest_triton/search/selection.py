@@ -45,7 +45,7 @@ def objective(name: str) -> Metric:
     """Look up the metric that a search optimises. Raises ``UsageError`` with the nearest valid name."""
     found = metric(name)
     if found.name == "error_rate":
-        raise UsageError("error_rate is no objective", hint="bound it with triton_slo(error_rate='0%') instead")
+        raise UsageError("error_rate is no objective", hint="Bound it with triton_slo(error_rate='0%') instead.")
     return found
 
 

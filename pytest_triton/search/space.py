@@ -49,23 +49,23 @@ def expand(
     Raises ``AxisError`` naming the axis, the value, and what is possible.
     """
     if not axes:
-        raise AxisError("the search has no axis", hint="name one: {'instance_group.count': [1, 2]}")
+        raise AxisError("the search has no axis", hint="Name one: {'instance_group.count': [1, 2]}.")
     checked: dict[str, list[Value]] = {}
     for name, values in axes.items():
         path = name if name in LOAD_AXES else _canonical(name, canonical_path)
         if path in checked:
-            raise AxisError(f"{path} is an axis twice, the second time as {name!r}", hint="join their values")
+            raise AxisError(f"{path} is an axis twice, the second time as {name!r}", hint="Join their values.")
         checked[path] = _check_values(name, path, values, canonical_value, check_load)
     size = math.prod(len(values) for values in checked.values())
     if size > MOST_POINTS:
         counts = " x ".join(str(len(values)) for values in checked.values())
-        raise AxisError(f"the search has {counts} = {size:,} points", hint=f"name at most {MOST_POINTS:,}")
+        raise AxisError(f"the search has {counts} = {size:,} points", hint=f"Name at most {MOST_POINTS:,}.")
     return list(_points(checked))
 
 
 def _canonical(name: object, canonical_path: Callable[[str], str]) -> str:
     if not isinstance(name, str):
-        raise AxisError(f"{name!r} is no axis", hint="name a field of ModelConfig, such as 'instance_group.count'")
+        raise AxisError(f"{name!r} is no axis", hint="Name a field of ModelConfig, such as 'instance_group.count'.")
     try:
         return canonical_path(name)
     except AxisError as error:
@@ -83,9 +83,9 @@ def _check_values(
     check_load: Callable[[str, Any], None],
 ) -> list[Value]:
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
-        raise AxisError(f"{name}: {values!r} is not a list of values", hint=f"write {name!r}: [{values!r}]")
+        raise AxisError(f"{name}: {values!r} is not a list of values", hint=f"Write {name!r}: [{values!r}].")
     if not values:
-        raise AxisError(f"{name}: the axis has no values", hint="name at least one, or drop the axis")
+        raise AxisError(f"{name}: the axis has no values", hint="Name at least one, or drop the axis.")
     checked: list[Value] = []
     for value in values:
         if path in LOAD_AXES:
@@ -100,7 +100,7 @@ def _check_values(
     for value, plain in zip(values, checked, strict=True):
         text = json.dumps(plain, sort_keys=True)
         if text in seen:
-            raise AxisError(f"{name}: {value!r} stands in the axis twice", hint="name each value once")
+            raise AxisError(f"{name}: {value!r} stands in the axis twice", hint="Name each value once.")
         seen.add(text)
     return checked
 

@@ -15,23 +15,29 @@ from pytest_triton.server.remote import RemoteServer
 KINDS = ("auto", "embedded", "local")
 
 
+def resolve(kind: str) -> str:
+    """Say what ``auto`` means here: ``local`` where a ``tritonserver`` is on PATH, else ``embedded``."""
+    if kind != "auto":
+        return kind
+    return "local" if shutil.which(PROGRAM) else "embedded"
+
+
 def choose(
     kind: str, repository: Path | None, *, output: Path, arguments: Sequence[str] = (), python: str | None = None
 ) -> Server:
     """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
 
-    ``auto`` is ``local`` where a ``tritonserver`` is on PATH, else ``embedded``. Raises ``OptionError`` for anything
-    else, and where a server of our own lacks a repository to serve.
+    Raises ``OptionError`` for anything else, and where a server of our own lacks a repository to serve.
     """
     if ":" in kind:
         return RemoteServer(kind)
     if kind not in KINDS:
         raise OptionError(
             f"--triton-server={kind} is no kind of server",
-            hint=f"{nearest(kind, KINDS)}; a running server is named by its address: http://host:port",
+            hint=f"A running server is named by its address, http://host:port; {nearest(kind, KINDS)}",
         )
     if repository is None:
-        raise OptionError("there is no model repository to serve", hint="name one with --triton-repository")
-    if kind == "local" or (kind == "auto" and shutil.which(PROGRAM)):
+        raise OptionError("there is no model repository to serve", hint="Name one with --triton-repository.")
+    if resolve(kind) == "local":
         return LocalServer(repository, output=output, arguments=arguments)
     return EmbeddedServer(repository, output=output, python=python, arguments=arguments)

@@ -142,7 +142,7 @@ class ChildServer(ABC):
                 raise ServerStartError(
                     f"the {self.kind} server did not start: {problem}",
                     details=lines,
-                    hint=f"Its log: {self.log}",
+                    hint=f"Its log is {self.log}.",
                 )
 
     def _try_start(self) -> str | None:
@@ -210,7 +210,7 @@ class ChildServer(ABC):
         raise ServerDied(
             f"the {self.kind} server died ({describe_status(self._process.status)})",
             details=last_lines(self.log) or last_lines(self._output_file),
-            hint=f"Its log: {self.log}",
+            hint=f"Its log is {self.log}.",
         )
 
     def usage(self) -> ResourceUsage:

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+# Not anew in every session in this process: its C extensions cannot be imported twice.
+import tritonclient.grpc.model_config_pb2  # noqa: F401
+
+
+@pytest.fixture
+def run(pytester, repository):
+    """Collect, in this process: no server runs, so nothing of one session can reach the next."""
+
+    def run(test, *arguments, folder=repository / "identity"):
+        (folder / f"test_{folder.name}.py").write_text("import pytest\n\n" + test)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
 BAD_MARKERS = [
     ('triton_slo(p98="25ms")', "unknown metric 'p98'", "did you mean 'p9"),
     ("triton_slo(p99=25)", "p99: 25 has no unit", "'25ms'"),

@@ -31,7 +31,8 @@ def test_slo(triton_perf):
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
         [
-            "*triton: 2 cases on server auto (default)",
+            "triton: 2 cases on server embedded (auto)",
+            "on embedded Triton 2.51.0 (nvidia-pytriton *, Python *)",
             "identity:",
             "  Concurrency: 1, batch size: 2, throughput: * infer/sec, latency * usec*PASS",
             "  Concurrency: 2, batch size: 2, throughput: * infer/sec, latency * usec*PASS",
@@ -87,11 +88,11 @@ def test_inconclusive_has_its_own_word_and_policy(run, repository, policy, outco
     write_model(repository, "coin", execute="import random, time; time.sleep(random.choice([0, 0.004]))", dims="[ 1 ]")
     result = run(
         """
-from pytest_triton import measure
+from pytest_triton import Effort
 
 @pytest.mark.triton_slo(mean=("<=", "1h"), p999="10s")
 def test_slo(triton_perf, monkeypatch):
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: measure.Effort(seconds=0.3, limit=0.4))
+    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: Effort(seconds=0.3, limit=0.4))
     triton_perf()
 """,
         f"--triton-inconclusive={policy}",

@@ -18,6 +18,15 @@ from python_models import write_model
 PERF = "def test_it(triton_perf):\n    triton_perf()\n"
 
 
+COMPLETE = """
+import pytest
+
+@pytest.fixture(scope="module")
+def triton_server_args():
+    return []
+"""
+
+
 def write_test(folder: Path, text: str = PERF) -> Path:
     path = folder / f"test_{folder.name}.py"
     path.write_text("import pytest\n\n" + text)
@@ -60,10 +69,11 @@ def test_bad_config_pbtxt(run, repository, line, told):
     result.stdout.fnmatch_lines(told)
 
 
-def test_corrupt_model_file(run, repository):
+def test_corrupt_model_file(run, repository, pytester):
     folder = repository / "broken"
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(b"this is no model")
+    (folder / "conftest.py").write_text(COMPLETE)
     result = run(PERF, folder=folder)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*ModelLoadError: *'broken'*/broken/1/model.onnx*"])
@@ -156,9 +166,9 @@ def test_full_disk_loses_nothing_that_was_measured(run, pytester):
 LONG = """
 @pytest.mark.triton_load(concurrency=[1, 2])
 def test_it(triton_perf, triton_server, monkeypatch):
-    from pytest_triton import measure
+    from pytest_triton import Effort
     seconds = 0.2 if not LOCK.exists() else 60
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: measure.Effort(seconds=seconds))
+    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: Effort(seconds=seconds))
     LOCK.touch()
     print(triton_server.log)
     triton_perf()

@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("server",),  # server -> repository is the one way between siblings
     ("lease", "correctness"),
     ("deployment", "saturation"),
-    ("measure",),
+    ("protocol",),
     ("bench",),
     ("compare",),
     ("confirmation",),

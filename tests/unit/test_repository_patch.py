@@ -124,8 +124,8 @@ def test_inputs_are_not_made_up() -> None:
         ("max_batch_size.count", "has no field"),
         ("max_batch_size.", "has no field"),
         ("dynamic_batching.priority_queue_policy.high.max_queue_size", "whole numbers"),
-        ("", "a path begins with a field of ModelConfig"),
-        ("zzz", "a path begins with a field of ModelConfig"),
+        ("", "A path begins with a field of ModelConfig"),
+        ("zzz", "A path begins with a field of ModelConfig"),
     ],
 )
 def test_an_unknown_path_is_answered_with_the_nearest(path: str, says: str) -> None:
@@ -156,7 +156,7 @@ def test_every_alias_stands_for_a_path(alias: str) -> None:
         ("instance_group.kind", 1, "one of KIND_AUTO, KIND_GPU"),
         ("preferred_batch_size", 4, "write [4]"),
         ("preferred_batch_size", [0], "from 1 to"),
-        ("max_queue_delay", "100", "write a duration"),
+        ("max_queue_delay", "100", "Write a duration"),
         ("max_queue_delay", "0.5us", "whole microseconds"),
         ("max_queue_delay", -1, "from 0 to"),
         ("dynamic_batching", True, "or None to remove it"),

@@ -128,7 +128,7 @@ def test_ids_are_unique_and_fit_for_k(axes: dict[str, list[str]]) -> None:
     [
         ({}, "the search has no axis"),
         ({"instance_group.count": []}, "the axis has no values"),
-        ({"instance_group.count": 2}, "write 'instance_group.count': [2]"),
+        ({"instance_group.count": 2}, "Write 'instance_group.count': [2]"),
         ({"instance_group.kind": "KIND_CPU"}, "is not a list of values"),
         ({"instance_group.cuont": [1]}, "did you mean 'instance_group.count'?"),
         ({"concurency": [1]}, "did you mean 'concurrency'?"),

@@ -187,7 +187,7 @@ def _probe(interpreter: Path) -> dict[str, Any]:
 
 def _require_numpy_1(interpreter: Path, numpy: str | None) -> None:
     if numpy is None:
-        raise ServerUnavailable(f"{interpreter} has no NumPy, which Python models need", hint=f"Install it: {INSTALL}")
+        raise ServerUnavailable(f"{interpreter} has no NumPy, which Python models need", hint=f"Install it: {INSTALL}.")
     if int(numpy.partition(".")[0]) >= 2:
         raise ServerUnavailable(
             f"{interpreter} has NumPy {numpy}: the embedded Triton would answer every request with empty tensors",

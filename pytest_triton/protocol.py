@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import EngineError
+from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession, Plan, Request
 from pytest_triton.measurement import Measurement, measure_trace, merge
 from pytest_triton.observation import ResourceUsage, Trace
@@ -65,7 +66,7 @@ Watcher = Callable[[Progress], None]
 def measure(
     server: Server,
     case: Case,
-    engine: Engine,
+    engine: Engine | None = None,
     *,
     effort: Effort | None = None,
     deployer: Deployer | None = None,
@@ -75,13 +76,14 @@ def measure(
 ) -> Measurement:
     """Measure ``case`` on ``server``: deploy its candidate, check its outputs, warm up, measure.
 
-    The candidate is deployed unless ``deployment`` says that it is already there. The load's concurrency must be a
-    number. A clear PASS or FAIL of the case's SLO stops at the first of ``effort.looks`` looks that shows it.
+    ``engine`` is the wire engine unless another is given. The candidate is deployed unless ``deployment`` says that
+    it is already there. The load's concurrency must be a number. A clear PASS or FAIL of the case's SLO stops at the
+    first of ``effort.looks`` looks that shows it.
 
     Raises ``ServerError`` when the server refuses the candidate, fails the request or dies, ``WrongOutputs``,
     ``InputError``, ``EngineError``. A measurement that is not valid comes back with its ``problems``.
     """
-    effort = effort or Effort()
+    effort, engine = effort or Effort(), engine or WireEngine()
     deployer = deployer or Deployer(server)
     deployment = deployment or deployer.deploy(case.candidate)
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
