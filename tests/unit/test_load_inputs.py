@@ -105,7 +105,7 @@ def test_a_declared_shape_settles_free_dimensions() -> None:
 def test_a_free_dimension_without_a_shape_says_what_to_write() -> None:
     with pytest.raises(InputError, match="'X' has free dimensions") as caught:
         one("FP32", [-1, 3, -1, -1], batches=4)
-    assert 'write @pytest.mark.triton_input(shape={"X": [3, 16, 16]})' in caught.value.hint
+    assert 'Write @pytest.mark.triton_input(shape={"X": [3, 16, 16]})' in caught.value.hint
     assert "without the batch dimension" in caught.value.hint
     assert caught.value.model == "m"
 

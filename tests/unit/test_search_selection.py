@@ -56,7 +56,7 @@ def test_objective_must_be_one():
     assert objective("p99") is P99
     with pytest.raises(UsageError, match="speed"):
         objective("speed")
-    with pytest.raises(UsageError, match="bound it"):
+    with pytest.raises(UsageError, match="Bound it"):
         objective("error_rate")
 
 

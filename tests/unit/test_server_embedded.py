@@ -105,7 +105,7 @@ def test_a_file_that_is_no_program_is_refused(tmp_path: Path):
 
 def test_known_and_unknown_libraries_are_told_apart():
     assert advise_packages(["libz.so.1", "libodd.so.3"]) == (
-        "Install them: apt-get install zlib1g. Find the package of each with: apt-file search libodd.so.3"
+        "Install them with `apt-get install zlib1g`. Find the package of each with `apt-file search libodd.so.3`."
     )
 
 

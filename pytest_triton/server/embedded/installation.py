@@ -103,7 +103,7 @@ def find_installation(python: str | None = None) -> Installation:
     if found["pytriton"] is None or found["pytriton_version"] is None:
         raise ServerUnavailable(
             f"{interpreter} has no nvidia-pytriton, which brings the embedded Triton",
-            hint=f"Install it: {INSTALL}; or name an interpreter that has it in the ini key triton_embedded_python.",
+            hint=f"Install it with `{INSTALL}`, or name another interpreter in the ini key triton_embedded_python.",
         )
     _require_numpy_1(interpreter, found["numpy"])
     server = Path(found["pytriton"]) / "tritonserver"
@@ -187,7 +187,9 @@ def _probe(interpreter: Path) -> dict[str, Any]:
 
 def _require_numpy_1(interpreter: Path, numpy: str | None) -> None:
     if numpy is None:
-        raise ServerUnavailable(f"{interpreter} has no NumPy, which Python models need", hint=f"Install it: {INSTALL}.")
+        raise ServerUnavailable(
+            f"{interpreter} has no NumPy, which Python models need", hint=f"Install it with `{INSTALL}`."
+        )
     if int(numpy.partition(".")[0]) >= 2:
         raise ServerUnavailable(
             f"{interpreter} has NumPy {numpy}: the embedded Triton would answer every request with empty tensors",

@@ -51,7 +51,7 @@ def advise_packages(libraries: Sequence[str]) -> str:
     """Name the Debian packages that bring ``libraries``, as the command that installs them.
 
     >>> advise_packages(["libz.so.1", "libpython3.11.so.1.0"])
-    'Install them: apt-get install zlib1g libpython3.11.'
+    'Install them with `apt-get install zlib1g libpython3.11`.'
     """
     packages = []
     unknown = []
@@ -65,9 +65,9 @@ def advise_packages(libraries: Sequence[str]) -> str:
             unknown.append(library)
     sentences = []
     if packages:
-        sentences.append(f"Install them: apt-get install {' '.join(packages)}.")
+        sentences.append(f"Install them with `apt-get install {' '.join(packages)}`.")
     if unknown:
-        sentences.append(f"Find the package of each with: apt-file search {' '.join(unknown)}.")
+        sentences.append(f"Find the package of each with `apt-file search {' '.join(unknown)}`.")
     return " ".join(sentences)
 
 
