@@ -51,7 +51,8 @@ class Record:
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
         """Read a record back; keys of a later schema are left out."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "checks": tuple(kept.get("checks", ()))})
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import tempfile
@@ -43,7 +44,8 @@ class ChildServer(ABC):
     """A ``tritonserver`` that is a child of ours; nothing of it outlives this process.
 
     ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
-    ``server.log`` in ``output``. ``start_timeout`` is in seconds.
+    ``server.log`` in ``output``; that of a server that died is kept as ``server.log.1``, ``server.log.2`` and so on.
+    ``start_timeout`` is in seconds.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ChildServer(ABC):
         self._user_arguments = tuple(arguments)
         self._start_timeout = start_timeout
         self._private: Path | None = None
+        self._kept_log: Path | None = None
         self._process: SupervisedProcess | None = None
         self._launched: LaunchArguments | None = None
         self._control: ModelControl | None = None
@@ -108,7 +111,7 @@ class ChildServer(ABC):
         """The file that its log goes to."""
         if self._launched is not None and self._launched.log_file is not None:
             return self._launched.log_file
-        return self._output_file
+        return self._kept_log or self._output_file
 
     @property
     def version(self) -> str:
@@ -149,29 +152,33 @@ class ChildServer(ABC):
         # One name for the server, its directory and its shared-memory blocks: no other server has it.
         name = f"pytest-triton-{secrets.token_hex(5)}"
         try:
+            self._kept_log = None
             self._output.mkdir(parents=True, exist_ok=True)
             self._output_file.write_bytes(b"")
-            self._private = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+            private = self._make_private(name)
             self._aliases_directory.mkdir()
+            launch = self._prepare(private)
         except OSError as error:
             raise ServerStartError(
                 f"the {self.kind} server has no place to write to: {error}",
                 hint="Name a folder on a disk with room in --triton-output, and one for temporary files in TMPDIR.",
             ) from error
-        launch = self._prepare(self._private)
         self._launched = make_arguments(
             launch.arguments,
             repositories=(self._repository, self._aliases_directory),
             shm_prefix=name,
             user=self._user_arguments,
         )
-        self._process = SupervisedProcess(
-            [str(launch.program), *self._launched.words],
-            environment=launch.environment,
-            log=self._output_file,
-            shm_prefix=name,
-            directories=[self._private],
-        )
+        try:
+            self._process = SupervisedProcess(
+                [str(launch.program), *self._launched.words],
+                environment=launch.environment,
+                log=self._output_file,
+                shm_prefix=name,
+                directories=[private],
+            )
+        except OSError as error:
+            raise ServerStartError(f"no process for the {self.kind} server can be started: {error}") from error
         self._control = ModelControl(
             self._launched.endpoints.http,
             metrics=self._launched.endpoints.metrics,
@@ -191,25 +198,28 @@ class ChildServer(ABC):
 
     def stop(self) -> None:
         """Unload the models, end the process and everything it started, and remove what it left. Safe at any time."""
-        process, self._process = self._process, None
-        if process is not None:
-            try:
-                if process.status is None and self._control is not None:
-                    self._unload_all(self._control)
-            finally:
+        process = self._process
+        try:
+            if process is not None and process.status is None and self._control is not None:
+                self._unload_all(self._control)
+        finally:
+            # Each thing is forgotten once it is gone: who is interrupted here may call again.
+            if process is not None:
                 process.end(grace=GRACE)
-        private, self._private = self._private, None
-        if private is not None:
-            remove_directories([str(private)])
-        self._aliases.clear()
+                self._process = None
+            if self._private is not None:
+                remove_directories([str(self._private)])
+                self._private = None
+            self._aliases.clear()
 
     def check(self) -> None:
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
         if self._process is None or self._process.status is None:
             return
+        self._keep_log()
         raise ServerDied(
             f"the {self.kind} server died ({describe_status(self._process.status)})",
-            details=last_lines(self.log) or last_lines(self._output_file),
+            details=last_lines(self.log) or last_lines(self._kept_log or self._output_file),
             hint=f"Its log is {self.log}.",
         )
 
@@ -237,6 +247,27 @@ class ChildServer(ABC):
             (self._aliases_directory / alias).symlink_to(folder, target_is_directory=True)
             self._aliases[model] = alias
         return self._aliases[model]
+
+    def _make_private(self, name: str) -> Path:
+        private = Path(tempfile.gettempdir()) / name
+        # Noted before it is made: nothing that interrupts us leaves it behind.
+        self._private = private
+        try:
+            private.mkdir(mode=0o700)
+        except OSError:
+            self._private = None
+            raise
+        return private
+
+    def _keep_log(self) -> None:
+        """Put the log of a server that died out of the way of the next one's: ``server.log.1``, ``server.log.2``..."""
+        if self._kept_log is None and self._output_file.exists():
+            number = 1
+            while (kept := self._output_file.with_name(f"{self._output_file.name}.{number}")).exists():
+                number += 1
+            # Where that cannot be, it stays where it is until another server starts.
+            with contextlib.suppress(OSError):
+                self._kept_log = self._output_file.rename(kept)
 
     @property
     def _aliases_directory(self) -> Path:
@@ -274,7 +305,7 @@ class ChildServer(ABC):
         deadline = time.monotonic() + UNLOAD_WITHIN
         try:
             for entry in impatient.index():
-                if entry.get("state") == "READY":
+                if entry.get("state") == "READY" and time.monotonic() < deadline:
                     impatient.begin_unload(entry["name"])
             while time.monotonic() < deadline and any(is_present(entry) for entry in impatient.index()):
                 time.sleep(UNLOAD_POLL)

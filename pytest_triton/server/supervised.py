@@ -44,16 +44,21 @@ class SupervisedProcess:
                 start_new_session=True,
                 bufsize=0,
             )
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        job = {
-            "command": list(command),
-            "environment": dict(environment),
-            "parent": os.getpid(),
-            "shm_prefix": shm_prefix,
-            "directories": self._directories,
-        }
-        self._tell(json.dumps(job).encode() + b"\n")
+        try:
+            assert self._process.stdout is not None
+            os.set_blocking(self._process.stdout.fileno(), False)
+            job = {
+                "command": list(command),
+                "environment": dict(environment),
+                "parent": os.getpid(),
+                "shm_prefix": shm_prefix,
+                "directories": self._directories,
+            }
+            self._tell(json.dumps(job).encode() + b"\n")
+        except BaseException:
+            # Whoever made this does not have it yet and cannot end it.
+            self.end(grace=0)
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -68,7 +73,10 @@ class SupervisedProcess:
         return int(said) if said is not None else self._process.poll()
 
     def end(self, *, grace: float) -> None:
-        """Ask the server to end, kill it after ``grace`` seconds, and return when nothing of it is left."""
+        """Ask the server to end, kill it after ``grace`` seconds, and return when nothing of it is left.
+
+        May be called again, above all when it was interrupted.
+        """
         if self._process.poll() is None:
             self._tell(f"stop {grace}\n".encode())
             try:

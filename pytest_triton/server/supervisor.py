@@ -114,7 +114,7 @@ class Supervisor:
             os.dup2(nothing, 0)
             os.dup2(2, 1)
             os.execve(self._command[0], self._command, self._environment)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             os.write(2, f"error: cannot run {self._command[0]}: {error}\n".encode())
         finally:
             os._exit(CANNOT_RUN)
@@ -139,7 +139,8 @@ class Supervisor:
 
     def end_everything(self) -> None:
         """Kill the server's group and every descendant, and wait for them."""
-        kill_group(self._pid)
+        if self._pid:
+            kill_group(self._pid)
         deadline = time.monotonic() + REAP_FOR
         while time.monotonic() < deadline:
             self.reap()
@@ -162,41 +163,47 @@ def report(line: str) -> None:
         return
 
 
-def read_job() -> dict[str, object]:
-    """Read the job, the first line of the input."""
-    line = b""
-    while not line.endswith(b"\n"):
+def read_job() -> tuple[dict[str, object], bytes]:
+    """Read the job, the first line of the input; return what came after it, too."""
+    said = b""
+    while b"\n" not in said:
         chunk = os.read(0, 65536)
         if not chunk:
             sys.exit("the parent ended before it named a job")
-        line += chunk
+        said += chunk
+    line, _, rest = said.partition(b"\n")
     job = json.loads(line)
     assert isinstance(job, dict)
-    return job
+    return job, rest
 
 
-def watch(supervisor: Supervisor, wakeup: int, parent: int, asked_to_end: list[int]) -> None:
-    """Return when the server has ended, has not ended in time when asked to, or when the parent is gone."""
+def watch(supervisor: Supervisor, wakeup: int, parent: int, asked_to_end: list[int], said: bytes) -> None:
+    """Return when the server has ended, has not ended in time when asked to, or when the parent is gone.
+
+    ``said`` is what the parent said already after the job.
+    """
     deadline: float | None = None
     while supervisor.status is None:
+        if said:
+            deadline = time.monotonic() + float(said.split()[1])
+            supervisor.ask_to_end()
+            said = b""
         wait = POLL if deadline is None else min(POLL, max(0.0, deadline - time.monotonic()))
         ready, _, _ = select.select([0, wakeup], [], [], wait)
         if wakeup in ready:
             os.read(wakeup, 4096)
         supervisor.reap()
         if 0 in ready:
-            words = os.read(0, 4096).split()
-            if not words:
+            said = os.read(0, 4096)
+            if not said:
                 return
-            deadline = time.monotonic() + float(words[1])
-            supervisor.ask_to_end()
         if asked_to_end or os.getppid() != parent or (deadline is not None and time.monotonic() >= deadline):
             return
 
 
 def main() -> None:
     """Do the job on standard input."""
-    job = read_job()
+    job, said = read_job()
     wakeup, alarm = os.pipe()
     os.set_blocking(alarm, False)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
@@ -208,7 +215,7 @@ def main() -> None:
     supervisor = Supervisor(job["command"], job["environment"])  # type: ignore[arg-type]
     try:
         supervisor.start()
-        watch(supervisor, wakeup, int(job["parent"]), asked_to_end)  # type: ignore[call-overload]
+        watch(supervisor, wakeup, int(job["parent"]), asked_to_end, said)  # type: ignore[call-overload]
     finally:
         supervisor.end_everything()
         remove_blocks(str(job["shm_prefix"]))

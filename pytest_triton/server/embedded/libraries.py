@@ -83,7 +83,7 @@ def _resolve(program: Path, environment: Mapping[str, str]) -> str:
             timeout=LINK_TIMEOUT,
             check=False,
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerUnavailable(
             f"{program} cannot be run here: {error}",
             hint="Reinstall nvidia-pytriton; on a system without glibc (Alpine) use --triton-server=docker.",

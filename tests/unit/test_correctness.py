@@ -1,0 +1,49 @@
+"""Are the outputs right?"""
+
+import numpy as np
+import pytest
+
+from pytest_triton.correctness import find_difference, find_empty
+
+
+def test_empty_outputs_are_found():
+    assert find_empty({}) == "the answer carries no output at all"
+    assert find_empty({"A": np.ones(2), "B": np.ones((0, 3))}) == "output 'B' is empty (shape [0, 3])"
+    assert find_empty({"A": np.ones(2)}) is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_last_bits_may_differ_and_no_more(dtype):
+    expected = np.linspace(0.1, 1, 6, dtype=dtype).reshape(2, 3)
+    last_bit = np.nextafter(expected, np.asarray(2, dtype))
+    assert find_difference({"A": last_bit}, {"A": expected}) is None
+    wrong = expected.copy()
+    wrong[1, 2] += np.asarray(0.1, dtype)
+    told = find_difference({"A": wrong}, {"A": expected})
+    assert told is not None
+    assert "'A' differs most at [1, 2]" in told
+
+
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [
+        (np.array([1, 2]), np.array([1, 3])),
+        (np.array([True, False]), np.array([True, True])),
+        (np.array([b"a", b"b"], dtype=object), np.array([b"a", b"c"], dtype=object)),
+    ],
+    ids=["int", "bool", "bytes"],
+)
+def test_everything_else_is_exact(got, expected):
+    assert find_difference({"A": expected}, {"A": expected}) is None
+    assert "at [1]" in (find_difference({"A": got}, {"A": expected}) or "")
+
+
+def test_shape_and_presence_count():
+    assert "missing" in (find_difference({}, {"A": np.ones(2)}) or "")
+    assert "shape [3]" in (find_difference({"A": np.ones(3)}, {"A": np.ones(2)}) or "")
+
+
+def test_not_a_number_equals_itself_only():
+    nan = np.array([np.nan, 1.0])
+    assert find_difference({"A": nan}, {"A": nan}) is None
+    assert "at [0]" in (find_difference({"A": nan}, {"A": np.ones(2)}) or "")
