@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+import os
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -13,37 +12,47 @@ from pytest_triton.quantities import Unit, show
 if TYPE_CHECKING:
     from pytest_triton.protocol import Progress
 
+# ANSI: index (down, scrolling at the bottom, column kept), up; save, down, line start, erase line; restore.
+_MAKE_ROOM = "\x1bD\x1b[A"
+_BELOW, _BACK = "\x1b7\x1b[B\r\x1b[K", "\x1b8"
+
 
 class ProgressLine:
-    """Writes over itself on a terminal; silent under ``-q``, in xdist workers and where output goes to a file."""
+    """Writes below pytest's own line on a terminal; silent under ``-q``, in xdist workers and into files.
+
+    pytest redirects the standard streams while a test runs, so this goes to the controlling terminal.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._wide = 0
+        self._terminal: IO[str] | None = None
+        self._shown = False
         self.subject = ""
-
-    @property
-    def _active(self) -> bool:
-        return (
-            sys.__stderr__ is not None
-            and sys.__stderr__.isatty()
-            and self._config.get_verbosity() >= 0
-            and not hasattr(self._config, "workerinput")
-        )
 
     def say(self, text: str) -> None:
         """Show ``text`` after the subject."""
-        if not self._active:
+        terminal = self._open()
+        if terminal is None:
             return
-        line = f"  {self.subject}: {text}" if self.subject else f"  {text}"
-        self._write("\r" + line.ljust(self._wide)[: max(self._wide, len(line))])
-        self._wide = len(line)
+        line = f"{self.subject}: {text}" if self.subject else text
+        width = os.get_terminal_size(terminal.fileno()).columns - 1
+        terminal.write(f"{_MAKE_ROOM}{_BELOW}{line[:width]}{_BACK}")
+        terminal.flush()
+        self._shown = True
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._wide and self._active:
-            self._write("\r" + " " * self._wide + "\r")
-        self._wide = 0
+        if self._shown and self._terminal is not None:
+            self._terminal.write(f"{_BELOW}{_BACK}")
+            self._terminal.flush()
+        self._shown = False
+
+    def close(self) -> None:
+        """Take the line away for good."""
+        self.clear()
+        if self._terminal is not None:
+            self._terminal.close()
+        self._terminal = None
 
     def measuring(self, progress: Progress) -> None:
         """Show how far a measurement is: elapsed of at most, and the estimate so far."""
@@ -57,8 +66,13 @@ class ProgressLine:
         """Show how far a comparison is."""
         self.say(f"leader against default, block {done} of {total}")
 
-    def _write(self, text: str) -> None:
-        capture: Any = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture is not None else nullcontext():
-            sys.__stderr__.write(text)  # type: ignore[union-attr]
-            sys.__stderr__.flush()  # type: ignore[union-attr]
+    def _open(self) -> IO[str] | None:
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None or not reporter.isatty or self._config.get_verbosity() < 0:
+            return None
+        if self._terminal is None:
+            try:
+                self._terminal = open("/dev/tty", "w", encoding="utf-8")  # noqa: PTH123, SIM115
+            except OSError:
+                return None
+        return self._terminal

@@ -164,7 +164,7 @@ def _controls_workers(config: pytest.Config) -> bool:
 def finish(session: pytest.Session) -> None:
     """End the server and write what the run found, before the terminal's summary."""
     state = session.config.stash[STATE]
-    state.progress.clear()
+    state.progress.close()
     state.stop()
     if state.worker:
         return

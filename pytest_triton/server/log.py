@@ -1,4 +1,4 @@
-"""The server's log: its last lines, those that tell what went wrong, and why a model's folder was refused."""
+"""The server's log: kept, its last lines, those that tell what went wrong, and why a model's folder was refused."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def measure(log: Path | None) -> int:
         return log.stat().st_size if log is not None else 0
     except FileNotFoundError:
         return 0
+
+
+def keep(log: Path) -> Path | None:
+    """Rename a log, out of the way of the next one, to ``<name>.1``, ``<name>.2``...; None where that cannot be."""
+    number = 1
+    while (kept := log.with_name(f"{log.name}.{number}")).exists():
+        number += 1
+    try:
+        return log.rename(kept)
+    except OSError:
+        return None
 
 
 def find_refusal(log: Path, model: str, *, since: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import signal
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -12,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_triton.errors import RepositoryError, ServerDied, ServerError, ServerStartError
+from pytest_triton.errors import RepositoryError, ServerDied, ServerStartError
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.arguments import LaunchArguments, make_arguments
 from pytest_triton.server.base import Endpoints
-from pytest_triton.server.control import UNLOAD_POLL, ModelControl, is_present
-from pytest_triton.server.log import last_lines, read_tail, telling_lines
+from pytest_triton.server.control import UNLOAD_POLL, ModelControl
+from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.readiness import wait_until_ready
-from pytest_triton.server.supervised import SupervisedProcess
+from pytest_triton.server.supervised import SupervisedProcess, describe_status
 from pytest_triton.server.supervisor import remove_directories
+from pytest_triton.server.unloading import unload_all
 from pytest_triton.server.usage import measure_usage
 
 START_TIMEOUT = 60.0
@@ -130,29 +129,27 @@ class ChildServer(ABC):
                 f"there is no model repository at {self._repository}",
                 hint="Name the folder that holds the models' folders.",
             )
-        for attempt in range(1, START_ATTEMPTS + 1):
-            try:
+        try:
+            for attempt in range(1, START_ATTEMPTS + 1):
                 problem = self._try_start()
                 if problem is None:
                     return
-                lines = telling_lines(self._output_file)
-                retry = attempt < START_ATTEMPTS and self._lost_a_port()
-            except BaseException:
+                if attempt == START_ATTEMPTS or not self._lost_a_port():
+                    raise ServerStartError(
+                        f"the {self.kind} server did not start: {problem}",
+                        details=telling_lines(self._output_file),
+                        hint=f"Its log is {self.log}.",
+                    )
                 self.stop()
-                raise
+        except BaseException:
             self.stop()
-            if not retry:
-                raise ServerStartError(
-                    f"the {self.kind} server did not start: {problem}",
-                    details=lines,
-                    hint=f"Its log is {self.log}.",
-                )
+            raise
 
     def _try_start(self) -> str | None:
         # One name for the server, its directory and its shared-memory blocks: no other server has it.
         name = f"pytest-triton-{secrets.token_hex(5)}"
+        self._launched = self._control = self._kept_log = None
         try:
-            self._kept_log = None
             self._output.mkdir(parents=True, exist_ok=True)
             self._output_file.write_bytes(b"")
             private = self._make_private(name)
@@ -201,7 +198,7 @@ class ChildServer(ABC):
         process = self._process
         try:
             if process is not None and process.status is None and self._control is not None:
-                self._unload_all(self._control)
+                unload_all(self._control.address, within=UNLOAD_WITHIN)
         finally:
             # Each thing is forgotten once it is gone: who is interrupted here may call again.
             if process is not None:
@@ -216,7 +213,8 @@ class ChildServer(ABC):
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
         if self._process is None or self._process.status is None:
             return
-        self._keep_log()
+        # The next server must not write over what this message names.
+        self._kept_log = self._kept_log or keep(self._output_file)
         raise ServerDied(
             f"the {self.kind} server died ({describe_status(self._process.status)})",
             details=last_lines(self.log) or last_lines(self._kept_log or self._output_file),
@@ -259,16 +257,6 @@ class ChildServer(ABC):
             raise
         return private
 
-    def _keep_log(self) -> None:
-        """Put the log of a server that died out of the way of the next one's: ``server.log.1``, ``server.log.2``..."""
-        if self._kept_log is None and self._output_file.exists():
-            number = 1
-            while (kept := self._output_file.with_name(f"{self._output_file.name}.{number}")).exists():
-                number += 1
-            # Where that cannot be, it stays where it is until another server starts.
-            with contextlib.suppress(OSError):
-                self._kept_log = self._output_file.rename(kept)
-
     @property
     def _aliases_directory(self) -> Path:
         assert self._private is not None
@@ -298,32 +286,3 @@ class ChildServer(ABC):
         if self._launched is None or not self._launched.ports_are_ours:
             return False
         return any(sign in line for line in read_tail(self._output_file) for sign in _PORT_LOST)
-
-    def _unload_all(self, control: ModelControl) -> None:
-        """Let the models finalize, all at once: Triton's Python backend takes more than a second for each instance."""
-        impatient = ModelControl(control.address, timeout=UNLOAD_WITHIN)
-        deadline = time.monotonic() + UNLOAD_WITHIN
-        try:
-            for entry in impatient.index():
-                if entry.get("state") == "READY" and time.monotonic() < deadline:
-                    impatient.begin_unload(entry["name"])
-            while time.monotonic() < deadline and any(is_present(entry) for entry in impatient.index()):
-                time.sleep(UNLOAD_POLL)
-        except ServerError:
-            # What does not unload is killed with the server: the reason no longer matters to anyone.
-            return
-
-
-def describe_status(status: int) -> str:
-    """Say in words how a process ended.
-
-    >>> describe_status(-9)
-    'killed by SIGKILL'
-    """
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"killed by {name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,16 +36,16 @@ class SupervisedProcess:
         self._shm_prefix = shm_prefix
         self._directories = [str(directory) for directory in directories]
         self._said = b""
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor.__file__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                start_new_session=True,
-                bufsize=0,
-            )
         try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", supervisor.__file__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    start_new_session=True,
+                    bufsize=0,
+                )
             assert self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
             job = {
@@ -57,7 +58,8 @@ class SupervisedProcess:
             self._tell(json.dumps(job).encode() + b"\n")
         except BaseException:
             # Whoever made this does not have it yet and cannot end it.
-            self.end(grace=0)
+            if hasattr(self, "_process"):
+                self.end(grace=0)
             raise
 
     @property
@@ -113,3 +115,18 @@ class SupervisedProcess:
             if name == word:
                 return value
         return None
+
+
+def describe_status(status: int) -> str:
+    """Say in words how a process ended.
+
+    >>> describe_status(-9)
+    'killed by SIGKILL'
+    """
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"killed by {name}"

@@ -96,9 +96,12 @@ class Supervisor:
         # Whatever the server's children leave behind becomes our child, and so is found and ended.
         self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         supervisor = os.getpid()
+        # Or our own handler would swallow, in the child, what is sent before it is the server.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self._pid = os.fork()
         if self._pid == 0:
             self._become_server(supervisor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         report(f"started {self._pid}")
 
     def _become_server(self, supervisor: int) -> None:
@@ -110,6 +113,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for each in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(each, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.dup2(2, 1)

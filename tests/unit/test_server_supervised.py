@@ -3,13 +3,13 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pytest_triton.server.process import describe_status
-from pytest_triton.server.supervised import SupervisedProcess
+from pytest_triton.server.supervised import SupervisedProcess, describe_status
 
 # Starts a grandchild that leaves the session and loses its parent, as a daemon does, and writes its id to a file.
 DAEMON = """
@@ -24,6 +24,13 @@ if os.fork() == 0:
 os.wait()
 time.sleep(60)
 """
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def supervise(tmp_path: Path, *command: str) -> SupervisedProcess:
@@ -42,9 +49,7 @@ def supervise(tmp_path: Path, *command: str) -> SupervisedProcess:
 
 
 def wait_for(process: SupervisedProcess) -> int:
-    deadline = time.monotonic() + 10
-    while process.status is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: process.status is not None)
     assert process.status is not None
     return process.status
 
@@ -67,8 +72,7 @@ def test_a_process_that_wants_to_end_has_time_to(tmp_path: Path):
     process = supervise(
         tmp_path, "/bin/sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     )
-    while "up" not in (tmp_path / "log").read_text():
-        time.sleep(0.01)
+    wait_until(lambda: "up" in (tmp_path / "log").read_text())
     process.end(grace=5)
     assert (tmp_path / "log").read_text() == "up\nbye\n"
     assert process.status == 0
@@ -76,8 +80,7 @@ def test_a_process_that_wants_to_end_has_time_to(tmp_path: Path):
 
 def test_a_process_that_does_not_end_is_killed(tmp_path: Path):
     process = supervise(tmp_path, "/bin/sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
-    while "up" not in (tmp_path / "log").read_text():
-        time.sleep(0.01)
+    wait_until(lambda: "up" in (tmp_path / "log").read_text())
     process.end(grace=0.1)
     assert process.status == -9
     assert_nothing_left(tmp_path)
@@ -85,8 +88,7 @@ def test_a_process_that_does_not_end_is_killed(tmp_path: Path):
 
 def test_a_daemon_that_it_left_behind_is_killed(tmp_path: Path):
     process = supervise(tmp_path, sys.executable, "-c", DAEMON, str(tmp_path / "pid"))
-    while not (tmp_path / "pid").exists():
-        time.sleep(0.01)
+    wait_until((tmp_path / "pid").exists)
     daemon = psutil.Process(int((tmp_path / "pid").read_text()))
     process.end(grace=0.1)
     assert not daemon.is_running()
@@ -98,6 +100,14 @@ def test_a_program_that_is_not_there_is_told_in_the_log(tmp_path: Path):
     assert wait_for(process) == 127
     process.end(grace=1)
     assert "cannot run" in (tmp_path / "log").read_text()
+
+
+def test_a_process_is_ended_as_soon_as_it_is_begun(tmp_path: Path):
+    process = supervise(tmp_path, "/bin/sleep", "60")
+    process.end(grace=1)
+    assert process.status == -15
+    assert (tmp_path / "log").read_text() == ""
+    assert_nothing_left(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Ctrl-C at any moment of a server's start or end: nothing of it is left."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_triton.errors import ServerStartError
+from pytest_triton.server import LocalServer
+from pytest_triton.server.process import ChildServer
+from pytest_triton.server.supervised import SupervisedProcess
+
+Place = tuple[CodeType, int]
+START = (ChildServer.start, ChildServer._try_start, ChildServer._make_private, SupervisedProcess.__init__)
+END = (ChildServer.stop, SupervisedProcess.end)
+
+
+@contextmanager
+def at_each_line(functions: tuple[Callable[..., Any], ...], act: Callable[[Place], None]) -> Iterator[None]:
+    """Call ``act`` before each line of ``functions`` that is executed."""
+    codes = {function.__code__ for function in functions}
+
+    def trace_line(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "line":
+            act((frame.f_code, frame.f_lineno))
+        return trace_line
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, argument: trace_line if frame.f_code in codes else None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.fixture
+def make_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], LocalServer]:
+    """Make servers that never become ready; temporary files lie in ``tmp``."""
+    program = tmp_path / "tritonserver"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return lambda: LocalServer(tmp_path / "models", output=tmp_path / "out", program=str(program), start_timeout=0.1)
+
+
+def places_in(functions: tuple[Callable[..., Any], ...], run: Callable[[], None]) -> list[Place]:
+    """List the lines of ``functions`` that ``run`` executes."""
+    places: dict[Place, None] = {}
+    with at_each_line(functions, places.setdefault):
+        run()
+    return list(places)
+
+
+def interrupt(functions: tuple[Callable[..., Any], ...], place: Place, run: Callable[[], None]) -> None:
+    """Let Ctrl-C come when ``run`` comes to ``place`` for the first time."""
+    waiting = [place]
+
+    def act(here: Place) -> None:
+        if here in waiting:
+            waiting.clear()
+            raise KeyboardInterrupt
+
+    with at_each_line(functions, act), pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def assert_nothing_left(tmp_path: Path, place: Place) -> None:
+    where = f"interrupted in {place[0].co_qualname}, line {place[1]}"
+    assert list((tmp_path / "tmp").iterdir()) == [], where
+    deadline = time.monotonic() + 5
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert left == [], where
+
+
+def start_in_vain(server: LocalServer) -> None:
+    with pytest.raises(ServerStartError, match="not ready after"):
+        server.start()
+
+
+def test_an_interrupted_start_leaves_nothing(make_server: Callable[[], LocalServer], tmp_path: Path):
+    places = places_in(START, lambda: start_in_vain(make_server()))
+    assert len(places) > 30
+    for place in places:
+        interrupt(START, place, lambda: start_in_vain(make_server()))
+        assert_nothing_left(tmp_path, place)
+
+
+def test_an_interrupted_end_can_be_done_again(make_server: Callable[[], LocalServer], tmp_path: Path):
+    places = places_in(END, lambda: start_in_vain(make_server()))
+    assert len(places) > 15
+    for place in places:
+        server = make_server()
+        interrupt(END, place, lambda server=server: start_in_vain(server))  # type: ignore[misc]
+        server.stop()
+        assert_nothing_left(tmp_path, place)
