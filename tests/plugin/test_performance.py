@@ -7,6 +7,8 @@ import json
 import pytest
 from python_models import write_model
 
+from pytest_triton import EmbeddedServer
+
 
 def test_functional_and_slo_tests_in_one_file(run, pytester):
     result = run(
@@ -185,3 +187,32 @@ def test_best(triton_perf):
     )
     result.assert_outcomes(skipped=2, failed=1)
     result.stdout.fnmatch_lines(["*no configuration can win: 2 skipped of 2 candidates*"])
+
+
+def test_a_running_server_is_measured_as_it_is(run, repository, tmp_path):
+    """What it serves already is not loaded anew: others may be using it."""
+    server = EmbeddedServer(repository, output=tmp_path / "server", arguments=["--disable-auto-complete-config"])
+    server.start()
+    try:
+        server.control.load("identity")
+        loads = server.log.read_text().count("successfully loaded")
+        result = run(
+            """
+def test_it(triton_perf, triton_client):
+    assert triton_client.is_model_ready("identity")
+    assert "load_time" not in triton_perf().metrics
+""",
+            "--triton-smoke",
+            f"--triton-server=http://{server.endpoints.http}",
+        )
+        assert server.log.read_text().count("successfully loaded") == loads
+    finally:
+        server.stop()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["on remote Triton 2.51.0 at *", "  Concurrency: 1, throughput: *"])
+
+
+def test_a_server_that_does_not_answer_is_named(run):
+    result = run("def test_it(triton_perf):\n    triton_perf()\n", "--triton-server=http://127.0.0.1:9")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*127.0.0.1:9*"])
