@@ -1,5 +1,6 @@
 """An embedded server's start and end: what it needs, and that nothing of it is left."""
 
+import errno
 import os
 import signal
 import socket
@@ -128,6 +129,22 @@ def test_a_server_that_died_is_told(serving: EmbeddedServer):
         serving.check()
 
 
+def test_the_log_of_a_server_that_died_outlives_the_next_server(
+    serving: EmbeddedServer, python_models: Path, tmp_path: Path
+):
+    assert serving.pid is not None
+    name = name_of(serving.pid)
+    os.kill(serving.pid, signal.SIGKILL)
+    with pytest.raises(ServerDied) as caught:
+        serving.control.load("identity")
+    assert serving.log == tmp_path / "server.log.1"
+    assert str(serving.log) in caught.value.hint
+    serving.stop()
+    with serve(python_models, tmp_path) as another:
+        assert name in serving.log.read_text()
+        assert name not in another.log.read_text()
+
+
 def test_taken_port_is_named_with_its_holder(python_models: Path, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -189,6 +206,18 @@ def test_an_output_folder_that_cannot_be_written_is_told(python_models: Path, tm
     with pytest.raises(ServerStartError, match="no place to write to") as caught:
         EmbeddedServer(python_models, output=tmp_path / "file" / "output").start()
     assert "--triton-output" in caught.value.hint
+
+
+def test_a_full_disk_for_temporary_files_is_told(python_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(source: Path, copy: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(copy))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.copyfile", fail)
+    with pytest.raises(ServerStartError, match="no place to write to: .*No space left") as caught:
+        EmbeddedServer(python_models, output=tmp_path / "output").start()
+    assert "TMPDIR" in caught.value.hint
+    assert list(tmp_path.glob("pytest-triton-*")) == []
 
 
 def test_the_repository_is_not_written_to(embedded_server: EmbeddedServer, python_models: Path):

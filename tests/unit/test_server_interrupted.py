@@ -19,6 +19,7 @@ from pytest_triton.server.process import ChildServer
 from pytest_triton.server.supervised import SupervisedProcess
 
 Place = tuple[CodeType, int]
+MakeServer = Callable[[], LocalServer]
 START = (ChildServer.start, ChildServer._try_start, ChildServer._make_private, SupervisedProcess.__init__)
 END = (ChildServer.stop, SupervisedProcess.end)
 
@@ -42,7 +43,7 @@ def at_each_line(functions: tuple[Callable[..., Any], ...], act: Callable[[Place
 
 
 @pytest.fixture
-def make_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], LocalServer]:
+def make_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeServer:
     """Make servers that count as ready as soon as they run; temporary files lie in ``tmp``."""
     program = tmp_path / "tritonserver"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -76,26 +77,33 @@ def interrupt(functions: tuple[Callable[..., Any], ...], place: Place, run: Call
         run()
 
 
-def assert_nothing_left(tmp_path: Path, place: Place) -> None:
-    where = f"interrupted in {place[0].co_qualname}, line {place[1]}"
-    assert list((tmp_path / "tmp").iterdir()) == [], where
-    deadline = time.monotonic() + 5
-    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert left == [], where
+@pytest.fixture
+def assert_nothing_left(tmp_path: Path) -> Callable[[Place], None]:
+    """Look for processes that were not there before the test, and for temporary files."""
+    before = psutil.Process().children(recursive=True)
+
+    def look(place: Place) -> None:
+        where = f"interrupted in {place[0].co_qualname}, line {place[1]}"
+        assert list((tmp_path / "tmp").iterdir()) == [], where
+        deadline = time.monotonic() + 5
+        while (left := set(psutil.Process().children(recursive=True)) - set(before)) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert left == set(), where
+
+    return look
 
 
-def test_an_interrupted_start_leaves_nothing(make_server: Callable[[], LocalServer], tmp_path: Path):
+def test_an_interrupted_start_leaves_nothing(make_server: MakeServer, assert_nothing_left: Callable[[Place], None]):
     server = make_server()
     places = places_in(START, server.start)
     server.stop()
     assert len(places) > 30
     for place in places:
         interrupt(START, place, make_server().start)
-        assert_nothing_left(tmp_path, place)
+        assert_nothing_left(place)
 
 
-def test_an_interrupted_end_can_be_done_again(make_server: Callable[[], LocalServer], tmp_path: Path):
+def test_an_interrupted_end_can_be_done_again(make_server: MakeServer, assert_nothing_left: Callable[[Place], None]):
     server = make_server()
     server.start()
     places = places_in(END, server.stop)
@@ -105,4 +113,4 @@ def test_an_interrupted_end_can_be_done_again(make_server: Callable[[], LocalSer
         server.start()
         interrupt(END, place, server.stop)
         server.stop()
-        assert_nothing_left(tmp_path, place)
+        assert_nothing_left(place)

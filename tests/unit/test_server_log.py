@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_triton.server.log import find_refusal, measure, read_tail, telling_lines
+from pytest_triton.server.log import find_refusal, keep, measure, read_tail, telling_lines
 
 LOG = """\
 I1123 14:51:59.608691 11426 cuda_memory_manager.cc:117] "CUDA memory pool disabled"
@@ -61,3 +61,12 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path):
     assert read_tail(tmp_path / "none") == []
     assert measure(tmp_path / "none") == 0
     assert measure(None) == 0
+
+
+def test_logs_are_kept_under_names_of_their_own(tmp_path: Path):
+    log = tmp_path / "server.log"
+    for number in (1, 2):
+        log.write_text(f"the server that was number {number}")
+        assert keep(log) == tmp_path / f"server.log.{number}"
+    assert (tmp_path / "server.log.1").read_text() == "the server that was number 1"
+    assert keep(log) is None
