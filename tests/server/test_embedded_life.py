@@ -214,7 +214,7 @@ def test_a_full_disk_for_temporary_files_is_told(python_models: Path, tmp_path: 
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("shutil.copyfile", fail)
-    with pytest.raises(ServerStartError, match="no place to write to: .*No space left") as caught:
+    with pytest.raises(ServerStartError, match=r"no place to write to: .*No space left") as caught:
         EmbeddedServer(python_models, output=tmp_path / "output").start()
     assert "TMPDIR" in caught.value.hint
     assert list(tmp_path.glob("pytest-triton-*")) == []
