@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest_triton
 from pytest_triton.errors import EngineError
@@ -36,24 +37,22 @@ class WorkerProcess:
 
     def __init__(self, message: Message, buffers: Sequence[Buffer], *, timeout: float) -> None:
         """Start it and hand over ``message`` and ``buffers``, within ``timeout`` seconds."""
-        here = Path(__file__).parent
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
-        self._socket, theirs = socket.socketpair()
         self._unpacker = Unpacker()
-        with theirs:
-            boot = [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(pytest_triton.__file__).parent), str(here)]
-            self._process = subprocess.Popen(
-                [*boot, str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=[theirs.fileno()],
-            )
-        try:
+        with contextlib.ExitStack() as undo:
+            try:
+                self._errors = undo.enter_context(tempfile.TemporaryFile())
+                self._socket, theirs = socket.socketpair()
+                undo.enter_context(self._socket)
+                with theirs:
+                    self._process = _start(theirs.fileno(), self._errors)
+            except OSError as error:
+                raise EngineError(
+                    f"the load generator's worker process cannot be started: {error}",
+                    hint="It takes a process, two sockets and a temporary file (TMPDIR says where).",
+                ) from error
+            undo.callback(self.close)
             self.send(message, buffers, timeout=timeout)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def send(self, message: Message, buffers: Sequence[Buffer] = (), *, timeout: float) -> None:
         """Write a message. Raises ``EngineError`` when the worker ended or does not take it in time."""
@@ -100,3 +99,15 @@ class WorkerProcess:
         lines = self._errors.read().decode(errors="replace").splitlines()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
         return EngineError(f"the load generator's worker process {how}", details=lines[-20:])
+
+
+def _start(control: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    here = Path(__file__).parent
+    boot = [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(pytest_triton.__file__).parent), str(here)]
+    return subprocess.Popen(
+        [*boot, str(control), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=[control],
+    )

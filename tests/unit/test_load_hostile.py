@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -442,3 +444,22 @@ def test_the_worker_ends_when_its_parent_is_killed(serve: Callable[[Behave], Hos
         assert not is_gone(worker, 0.1)
         parent.kill()
     assert is_gone(worker)
+
+
+def test_a_session_leaves_no_descriptor_open(serve: Callable[[Behave], HostileServer]) -> None:
+    with open_load(serve(answering(GOOD)).address) as session:
+        session.start()
+    assert session._worker._socket.fileno() == -1
+    assert session._worker._errors.closed
+
+
+@pytest.mark.parametrize("what", ["tempfile.TemporaryFile", "socket.socketpair", "subprocess.Popen"])
+def test_a_worker_that_cannot_be_started_is_an_error(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(what, fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)  # nothing is left to the garbage collector
+        with pytest.raises(EngineError, match=r"cannot be started: .*No space left"):
+            open_load("127.0.0.1:1")
