@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_triton.errors import RequestError
+
 OK = 200
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -50,8 +52,14 @@ class Reply:
         return text[:500] or f"HTTP status {self.status} without a body"
 
     def json(self) -> Any:
-        """Return the body as JSON; an empty body is None."""
-        return json.loads(self.body) if self.body.strip() else None
+        """Return the body as JSON; an empty body is None. Raises ``RequestError`` for anything else."""
+        try:
+            return json.loads(self.body) if self.body.strip() else None
+        except ValueError as error:
+            raise RequestError(
+                f"the server's answer is not JSON: {self.body[:80].decode('utf-8', 'replace')!r}",
+                hint="Is this the HTTP endpoint of a Triton?",
+            ) from error
 
 
 def ask(

@@ -14,6 +14,7 @@ from pytest_triton.server.control import ModelControl, add_up_statistics, clean_
 from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
 from pytest_triton.server.ports import choose_ports
 from pytest_triton.server.tensors import decode_response, encode_request
+from pytest_triton.server.transport import Reply
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,12 @@ def test_a_server_without_explicit_control_says_how_to_start_it(refusing_server:
 def test_a_connection_that_breaks_means_that_the_server_died(refusing_server: HTTPServer):
     with pytest.raises(ServerDied, match="is gone"):
         ModelControl(f"127.0.0.1:{refusing_server.server_port}").server_metadata()
+
+
+def test_a_server_that_is_no_triton_is_told():
+    with pytest.raises(RequestError, match="not JSON: '<html>'") as caught:
+        Reply(200, b"<html>").json()
+    assert "Triton?" in caught.value.hint
 
 
 def test_nobody_listening_is_neither_live_nor_ready():
