@@ -100,23 +100,20 @@ class Verdict:
         return {"outcome": self.outcome.value, "reason": self.reason, "checks": checks}
 
 
-def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS, strict: bool = False) -> Verdict:
+def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
     """Hold ``measurement`` against ``slo``. One of ``looks`` looks: each spends its share of alpha.
 
     ERROR when it is not valid or lacks a bounded metric; else FAIL when a bound is shown to be missed; else
     INCONCLUSIVE when one is neither shown to be missed nor to be kept; else PASS. When latency never settled, neither
     PASS nor FAIL is said.
-    ``strict`` takes a bound that is not shown to be kept as missed.
     """
     if measurement.problems:
         return Verdict(Outcome.ERROR, "; ".join(measurement.problems))
     checks = tuple(_check(measurement, bound, looks) for bound in slo.bounds)
-    if strict:
-        checks = tuple(_refuse_doubt(check) for check in checks)
     outcome = next((o for o in _GRAVEST_FIRST if any(c.outcome is o for c in checks)), Outcome.PASS)
     if measurement.unsteady and outcome is not Outcome.ERROR:
         return Verdict(
-            Outcome.FAIL if strict else Outcome.INCONCLUSIVE,
+            Outcome.INCONCLUSIVE,
             f"latency did not settle within {measurement.warmup_seconds:.1f} s of warm-up",
             checks,
         )
@@ -142,12 +139,6 @@ def _first_look(bound: Bound, looks: int) -> int:
     if metric.quantile is not None:
         return math.ceil(minimum_effective(metric.quantile, ALPHA / looks) * first_look_factor())
     return minimum_effective(1 - limit, ALPHA / looks) if 0 < limit < 1 else 1
-
-
-def _refuse_doubt(check: Check) -> Check:
-    if check.outcome is not Outcome.INCONCLUSIVE:
-        return check
-    return replace(check, outcome=Outcome.FAIL, reason=f"not shown to be kept: {check.reason}")
 
 
 def _check(measurement: Measurement, bound: Bound, looks: int) -> Check:

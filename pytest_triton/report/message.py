@@ -41,7 +41,7 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
         lines.append(f"  {hint}")
     lines.append(
         f"  Measured: {measurement.requests:,} requests in {show(measurement.seconds, Unit.SECONDS)} "
-        f"after {show(measurement.warmup_seconds, Unit.SECONDS)} of warm-up, in {measurement.looks} looks."
+        f"after {show(measurement.warmup_seconds, Unit.SECONDS)} of warm-up, in {measurement.looks} look{'s' * (measurement.looks > 1)}."
     )
     if configuration is not None:
         lines.append(f"  config.pbtxt: {configuration}")

@@ -49,6 +49,6 @@ class LocalServer(ChildServer):
         if program is None:
             raise ServerUnavailable(
                 f"there is no program {self._program!r} on PATH",
-                hint="Run inside the official container, or use --triton-server=embedded, docker or a URL.",
+                hint="Run inside the official container, or use --triton-server=embedded or the address of a running server.",
             )
         return Launch(program=program, environment=dict(os.environ), arguments={})

@@ -66,7 +66,7 @@ def test_missing_backend_names_the_servers_that_have_it(embedded_server: Embedde
     configuration.backend, configuration.platform = "tensorrt", "tensorrt_plan"
     with pytest.raises(ModelLoadError, match="tensorrt") as caught:
         embedded_server.control.load("raising", configuration)
-    assert "--triton-server=docker" in caught.value.hint
+    assert "--triton-server=local" in caught.value.hint
 
 
 def test_alias_runs_a_second_configuration_beside_the_first(embedded_server: EmbeddedServer, send):

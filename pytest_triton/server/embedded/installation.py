@@ -142,7 +142,7 @@ def _require_platform() -> None:
     if sys.platform != "linux" or machine not in {"x86_64", "AMD64"}:
         raise ServerUnavailable(
             f"the embedded Triton runs on Linux on x86-64 only, and this is {sys.platform} on {machine}",
-            hint="Use --triton-server=docker, or the URL of a server elsewhere.",
+            hint="Name a server elsewhere: --triton-server=http://host:port.",
         )
     if not os.access("/dev/shm", os.W_OK):
         raise ServerUnavailable(

@@ -43,7 +43,7 @@ def require_libraries(programs: Iterable[Path], environment: Mapping[str, str]) 
         if versions:
             raise ServerUnavailable(
                 f"this system is too old for the embedded Triton, which needs {', '.join(versions)}",
-                hint="It runs on glibc 2.35 and newer (Debian 12, Ubuntu 22.04). Use --triton-server=docker here.",
+                hint="It runs on glibc 2.35 and newer (Debian 12, Ubuntu 22.04). Name a server elsewhere: --triton-server=http://host:port.",
             )
 
 
@@ -86,6 +86,6 @@ def _resolve(program: Path, environment: Mapping[str, str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerUnavailable(
             f"{program} cannot be run here: {error}",
-            hint="Reinstall nvidia-pytriton; on a system without glibc (Alpine) use --triton-server=docker.",
+            hint="Reinstall nvidia-pytriton; on a system without glibc (Alpine) name a server elsewhere.",
         ) from error
     return answer.stdout

@@ -59,7 +59,7 @@ def _way_out(backend: str) -> str:
     there = f"The embedded server has the backends {', '.join(embedded_backends())}. "
     if backend in _OFFICIAL:
         return there + (
-            f"An official container has {backend!r}: use --triton-server=docker with --triton-image, "
-            "--triton-server=local inside the container, or the URL of a server that has it."
+            f"An official container has {backend!r}: use --triton-server=local inside it, or the address of a server "
+            "that has it, --triton-server=http://host:port."
         )
     return there + f"{backend!r} is no official one either: use a server that has it, or correct the configuration."
