@@ -41,13 +41,17 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
         lines.append(f"  {hint}")
     lines.append(
         f"  Measured: {measurement.requests:,} requests in {show(measurement.seconds, Unit.SECONDS)} "
-        f"after {show(measurement.warmup_seconds, Unit.SECONDS)} of warm-up, in {measurement.looks} look{'s' * (measurement.looks > 1)}."
+        f"after {show(measurement.warmup_seconds, Unit.SECONDS)} of warm-up, judged {_times(measurement.looks)}."
     )
     if configuration is not None:
         lines.append(f"  config.pbtxt: {configuration}")
     if log is not None:
         lines.append(f"  server.log: {log}")
     return "\n".join(lines)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _load(case: Case) -> str:

@@ -49,6 +49,6 @@ class LocalServer(ChildServer):
         if program is None:
             raise ServerUnavailable(
                 f"there is no program {self._program!r} on PATH",
-                hint="Run inside the official container, or use --triton-server=embedded or the address of a running server.",
+                hint="Run inside the official container, or use --triton-server=embedded or a server's address.",
             )
         return Launch(program=program, environment=dict(os.environ), arguments={})
