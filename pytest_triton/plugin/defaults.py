@@ -41,4 +41,4 @@ def pytest_triton_make_strategy(config: pytest.Config, candidates: int) -> Strat
     """Every candidate alike, within ``--triton-budget``."""
     from pytest_triton.search.strategies import Exhaustive
 
-    return Exhaustive(budget=options.budget(config))
+    return Exhaustive(budget=options.duration(config, "budget"))

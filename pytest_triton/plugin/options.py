@@ -49,6 +49,7 @@ OPTIONS = {
             choices=("warn", "fail", "pass"),
             metavar="warn|fail|pass",
         ),
+        Option("max-duration", "60s", "longest time for one measurement, as in 2m", metavar="TIME"),
         Option("budget", "", "time for each search, as in 10m; what is left is skipped", metavar="TIME"),
         Option("apply-best", "", "install a search's winner in the repository; the original is kept", flag=True),
         Option("smoke", "", "one short load per case: does everything work? Judges nothing", flag=True),
@@ -115,22 +116,26 @@ def folder(config: pytest.Config, name: str) -> Path | None:
     return (base / Path(value).expanduser()).absolute()
 
 
-def budget(config: pytest.Config) -> float | None:
-    """Return the time for each search in seconds, or None for no end."""
-    value, _ = setting(config, "budget")
+def duration(config: pytest.Config, name: str) -> float | None:
+    """Return a setting that is a time, in seconds; None where it is not set. Raises ``OptionError``."""
+    value, _ = setting(config, name)
     if not value:
         return None
     try:
-        return parse(value, Unit.SECONDS)
+        seconds = parse(value, Unit.SECONDS)
     except PytestTritonError as error:
-        raise OptionError(f"--triton-budget: {error.problem}", hint=error.hint) from None
+        raise OptionError(f"--triton-{name}: {error.problem}", hint=error.hint) from None
+    if not seconds:
+        raise OptionError(f"--triton-{name}={value} leaves no time for anything")
+    return seconds
 
 
 def check(config: pytest.Config) -> None:
     """Raise ``OptionError`` for the first setting with an impossible value."""
     for name in OPTIONS:
         setting(config, name)
-    budget(config)
+    duration(config, "budget")
+    duration(config, "max-duration")
 
 
 def header(config: pytest.Config) -> list[str]:

@@ -142,7 +142,9 @@ class TritonPerf:
     @property
     def effort(self) -> Effort:
         """How long to measure what is judged."""
-        return SMOKE if self.smoke else Effort()
+        limit = options.duration(self.state.config, "max-duration")
+        assert limit is not None
+        return SMOKE if self.smoke else Effort(limit=limit)
 
     @contextmanager
     def lease(self) -> Iterator[Bench]:

@@ -117,6 +117,7 @@ def test_a_test_in_no_repository_must_name_one(run, pytester):
     ("arguments", "problem"),
     [
         (["--triton-inconclusive=maybe"], "*--triton-inconclusive=maybe is not one of warn, fail, pass*"),
+        (["--triton-max-duration=0s"], "*--triton-max-duration=0s leaves no time for anything*"),
         (["--triton-budget=soon"], "*--triton-budget: 'soon' is not a quantity*"),
     ],
 )

@@ -90,14 +90,12 @@ def test_inconclusive_has_its_own_word_and_policy(run, repository, policy, outco
     write_model(repository, "coin", execute="import random, time; time.sleep(random.choice([0, 0.004]))", dims="[ 1 ]")
     result = run(
         """
-from pytest_triton import Effort
-
 @pytest.mark.triton_slo(mean=("<=", "1h"), p999="10s")
-def test_slo(triton_perf, monkeypatch):
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: Effort(seconds=0.3, limit=0.4))
+def test_slo(triton_perf):
     triton_perf()
 """,
         f"--triton-inconclusive={policy}",
+        "--triton-max-duration=400ms",
         "-rA",
         folder=repository / "coin",
     )

@@ -15,7 +15,7 @@ TEST = """
 from pytest_triton import Effort
 
 def test_it(triton_perf, monkeypatch):
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: Effort(seconds=1.5))
+    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda **limit: Effort(seconds=1.5))
     triton_perf()
 """
 

@@ -168,7 +168,7 @@ LONG = """
 def test_it(triton_perf, triton_server, monkeypatch):
     from pytest_triton import Effort
     seconds = 0.2 if not LOCK.exists() else 60
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda: Effort(seconds=seconds))
+    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda **limit: Effort(seconds=seconds))
     LOCK.touch()
     print(triton_server.log)
     triton_perf()
