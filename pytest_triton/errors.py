@@ -27,7 +27,6 @@ Every error pickles, so that it crosses process borders.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -158,6 +157,8 @@ class SLOViolation(AssertionError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant: ``"did you mean 'p99'?"``, or list them all."""
+    import difflib
+
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:

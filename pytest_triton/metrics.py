@@ -67,7 +67,7 @@ def _table() -> dict[str, Metric]:
         Metric("first_request_latency", seconds, low, "latency of the first request after a load"),
         Metric("rss", size, low, "resident memory of the server and its model processes"),
         Metric("cpu", fraction, low, "CPU used by the server, as a fraction of one core"),
-        Metric("gpu_memory", size, low, "largest GPU memory in use"),
+        Metric("gpu_memory", size, low, "GPU memory in use"),
         Metric("gpu_utilization", fraction, high, "mean GPU utilisation"),
     ]
     return {metric.name: metric for metric in metrics}

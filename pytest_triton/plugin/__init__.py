@@ -1,8 +1,8 @@
 """The pytest plugin: the only package that imports pytest.
 
-This module holds pytest's hooks and nothing else; each hands over to the module whose subject it is.
-Imported in every pytest run of the environment, so neither it nor what it imports pulls in numpy, grpc, docker, onnx
-or scipy.
+This module holds pytest's hooks and nothing else; each hands over to the module whose subject it is. It is imported in
+every pytest run of the environment, so a hook imports that module only once a test of ours is there: a run without one
+pays for a few options and fixtures, and never loads numpy, grpc, docker, onnx or scipy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.plugin import expansion, hookspecs, markers, options, outcomes, state, terminal
+from pytest_triton.plugin import hookspecs, options
 from pytest_triton.plugin.fixtures import (
     _triton_plan,
     triton_client,
@@ -23,6 +23,7 @@ from pytest_triton.plugin.fixtures import (
     triton_server,
     triton_server_args,
 )
+from pytest_triton.plugin.keys import MARKERS, PLAN, RECORDS, STATE, uses_triton
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -47,8 +48,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    markers.register(config)
-    state.begin(config)
+    for signature in MARKERS.values():
+        config.addinivalue_line("markers", signature)
+    options.check(config)
+    if config.getoption("tx", default=None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Controller(config))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -56,11 +60,20 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    expansion.expand(metafunc)
+    marks = list(metafunc.definition.iter_markers())
+    if PLAN in metafunc.fixturenames or any(mark.name.startswith("triton_") for mark in marks):
+        from pytest_triton.plugin import expansion
+
+        expansion.expand(metafunc, marks)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    return expansion.describe(config, items)
+    ours = [item for item in items if uses_triton(item)]
+    if not ours:
+        return []
+    from pytest_triton.plugin import expansion
+
+    return expansion.describe(config, ours)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -68,29 +81,55 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    outcomes.attach(item, report)
+    if report.when == "call" and RECORDS in item.stash:
+        # Plain JSON, so that it crosses pytest-xdist.
+        report.triton = [record.as_dict() for record in item.stash[RECORDS]]  # type: ignore[attr-defined]
     return report
 
 
 def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    if not hasattr(report, "triton"):
+        return None
+    from pytest_triton.plugin import outcomes
+
     return outcomes.word(report)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    terminal.summarise(terminalreporter, config)
+    if STATE in config.stash:
+        from pytest_triton.plugin import terminal
+
+        terminal.summarise(terminalreporter, config.stash[STATE])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    state.finish(session)
+    if STATE in session.config.stash or options.setting(session.config, "json")[0]:
+        from pytest_triton.plugin import state
+
+        state.finish(session)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    state.end(config)
+    if STATE in config.stash:
+        config.stash[STATE].stop()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     # What Triton loads (1/model.py) is not a test module, and importing it would fail outside the server.
     return True if collection_path.parent.name.isdigit() and collection_path.name == "model.py" else None
+
+
+class _Controller:
+    """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "triton"):
+            from pytest_triton.plugin import state
+
+            state.of(self._config).gather(report.triton)

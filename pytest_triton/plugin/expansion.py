@@ -13,9 +13,9 @@ import pytest
 from pytest_triton.case import Candidate, Case, digest
 from pytest_triton.errors import MarkerError, PytestTritonError
 from pytest_triton.plugin import markers, options
+from pytest_triton.plugin.keys import PLAN
 from pytest_triton.plugin.markers import Wish
 
-PLAN = "_triton_plan"
 BEST = "best"
 _LETTERS = {"concurrency": "c", "batch_size": "bs", "protocol": ""}
 
@@ -39,11 +39,8 @@ class Plan:
     search: Search | None = None
 
 
-def expand(metafunc: pytest.Metafunc) -> None:
+def expand(metafunc: pytest.Metafunc, marks: list[pytest.Mark]) -> None:
     """Turn the markers of one test function into test cases. Problems are collection errors without a traceback."""
-    marks = list(metafunc.definition.iter_markers())
-    if not any(mark.name.startswith("triton_") for mark in marks) and PLAN not in metafunc.fixturenames:
-        return
     try:
         wish = markers.read(marks)
         if wish.search is not None:
@@ -133,23 +130,20 @@ def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
 
 
 def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """Say after collection what the tests will run on."""
+    """Say after collection what the tests will run on. ``items`` are those that measure."""
+    from pytest_triton.server.choice import resolve
+
     plans = [
         callspec.params[PLAN]
         for item in items
         if (callspec := getattr(item, "callspec", None))
         if PLAN in callspec.params
     ]
-    single = sum(1 for item in items if PLAN in getattr(item, "fixturenames", ()) and not hasattr(item, "callspec"))
     searches = {plan.search.key for plan in plans if plan.search is not None}
-    if not plans and not single:
-        return []
-    from pytest_triton.server.choice import resolve
-
-    server, source = options.setting(config, "server")
     candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
-    cases = len(plans) - candidates - len(searches) + single
+    cases = len(items) - candidates - sum(1 for plan in plans if plan.search is not None and plan.point == BEST)
     parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
     if searches:
         parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates} candidates")
+    server, source = options.setting(config, "server")
     return [f"triton: {', '.join(parts)} on server {resolve(server)} ({'auto' if server == 'auto' else source})"]

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_triton.errors import OptionError, PytestTritonError
 from pytest_triton.plugin import options
-from pytest_triton.plugin.expansion import Plan, model_of, plan_of
-from pytest_triton.plugin.markers import read
-from pytest_triton.plugin.state import STATE, State
 
 if TYPE_CHECKING:
     from tritonclient.http import InferenceServerClient
 
+    from pytest_triton.plugin.expansion import Plan
     from pytest_triton.plugin.perf import TritonPerf
+    from pytest_triton.plugin.state import State
     from pytest_triton.server.base import Server
 
 
 @pytest.fixture
 def _triton_plan(request: pytest.FixtureRequest) -> Plan:
+    from pytest_triton.plugin.expansion import plan_of
+
     plan: Plan = request.param if hasattr(request, "param") else plan_of(request.node)
     return plan
 
@@ -41,6 +41,8 @@ def triton_repository(request: pytest.FixtureRequest) -> Path | None:
 
     found = find_repository(request.path)
     if found is None and not options.is_remote(request.config):
+        from pytest_triton.errors import OptionError
+
         raise OptionError(
             f"no model repository: {request.path.name} lies neither in one nor in a model's folder",
             hint="name it with --triton-repository or the ini key triton_repository.",
@@ -66,6 +68,8 @@ def triton_server(
 ) -> Server:
     """The running server. One serves the whole session, for as long as repository and arguments stay the same."""
     __tracebackhide__ = True
+    from pytest_triton.errors import PytestTritonError
+
     try:
         return _state(request).bench(triton_repository, triton_server_args).server
     except PytestTritonError as error:
@@ -78,11 +82,14 @@ def triton_client(
 ) -> Iterator[InferenceServerClient]:
     """A ``tritonclient.http`` client, with the test's model loaded in its default configuration."""
     __tracebackhide__ = True
+    from pytest_triton.case import Candidate
+    from pytest_triton.errors import PytestTritonError
+    from pytest_triton.plugin.expansion import model_of
+    from pytest_triton.plugin.markers import read
+    from pytest_triton.plugin.perf import find_in_repository
+
     state = _state(request)
     try:
-        from pytest_triton.case import Candidate
-        from pytest_triton.plugin.perf import find_in_repository
-
         model = model_of(read(request.node.iter_markers()), request.path)
         if triton_repository is not None and not options.is_remote(request.config):
             find_in_repository(triton_repository, model)
@@ -115,4 +122,6 @@ def triton_perf(
 
 
 def _state(request: pytest.FixtureRequest) -> State:
-    return request.config.stash[STATE]
+    from pytest_triton.plugin.state import of
+
+    return of(request.config)

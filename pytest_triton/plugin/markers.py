@@ -12,25 +12,8 @@ import pytest
 
 from pytest_triton.case import Inputs, Load
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
+from pytest_triton.plugin.keys import MARKERS
 from pytest_triton.slo import SLO
-
-SIGNATURES = {
-    "triton_model": "triton_model(name): the model to measure. Default: the model whose folder the test file lies in.",
-    "triton_load": "triton_load(concurrency=1, batch_size=1, protocol='http'): how requests are sent. concurrency may "
-    "be 'auto'. A list means one test case each.",
-    "triton_slo": "triton_slo(**bounds): what the model must deliver, as in p99='25ms', throughput='400/s', "
-    "error_rate='0%', or batch=('>=', 2).",
-    "triton_input": "triton_input(shape={}, data=None, seed=0): what the requests carry. Shapes as in dims; data is a "
-    "path to an .npz, a callable (rng, inputs), or a mapping from input to an array, a scalar or a (low, high) range.",
-    "triton_search": "triton_search(axes, objective='throughput'): measure every combination of the axes, fields of "
-    "ModelConfig or of the load, each mapped to a list of values, and pick the best.",
-}
-
-
-def register(config: pytest.Config) -> None:
-    """Make the markers known to pytest."""
-    for text in SIGNATURES.values():
-        config.addinivalue_line("markers", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +107,7 @@ def read(marks: Iterable[pytest.Mark]) -> Wish:
         elif mark.name in _READERS:
             found.setdefault(mark.name, _read(mark))
         elif mark.name.startswith("triton_"):
-            raise MarkerError(f"unknown marker {mark.name!r}", hint=nearest(mark.name, SIGNATURES))
+            raise MarkerError(f"unknown marker {mark.name!r}", hint=nearest(mark.name, MARKERS))
     search = found.get("triton_search")
     loads = dict(found.get("triton_load", _load()))
     if loads["concurrency"] is None:
@@ -155,7 +138,7 @@ def _read(mark: pytest.Mark) -> Any:
     try:
         inspect.signature(reader).bind(*mark.args, **mark.kwargs)
     except TypeError as error:
-        raise MarkerError(f"{mark.name}: {error}", hint=SIGNATURES[mark.name]) from None
+        raise MarkerError(f"{mark.name}: {error}", hint=MARKERS[mark.name]) from None
     return _named(mark.name, lambda: reader(*mark.args, **mark.kwargs))
 
 

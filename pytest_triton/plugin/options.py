@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_triton.errors import OptionError, PytestTritonError
-from pytest_triton.quantities import Unit, parse
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -93,7 +90,7 @@ def setting(config: pytest.Config, name: str) -> tuple[str, str]:
 
 def _checked(option: Option, value: str, written: str) -> str:
     if option.choices and value not in option.choices:
-        raise OptionError(f"{written}={value} is not one of {', '.join(option.choices)}")
+        raise pytest.UsageError(f"{written}={value} is not one of {', '.join(option.choices)}")
     return value
 
 
@@ -117,25 +114,28 @@ def folder(config: pytest.Config, name: str) -> Path | None:
 
 
 def duration(config: pytest.Config, name: str) -> float | None:
-    """Return a setting that is a time, in seconds; None where it is not set. Raises ``OptionError``."""
+    """Return a setting that is a time, in seconds; None where it is not set. Raises ``pytest.UsageError``."""
+    from pytest_triton.errors import QuantityError
+    from pytest_triton.quantities import Unit, parse
+
     value, _ = setting(config, name)
     if not value:
         return None
     try:
         seconds = parse(value, Unit.SECONDS)
-    except PytestTritonError as error:
-        raise OptionError(f"--triton-{name}: {error.problem}", hint=error.hint) from None
+    except QuantityError as error:
+        raise pytest.UsageError(f"--triton-{name}: {error.problem}; {error.hint}") from None
     if not seconds:
-        raise OptionError(f"--triton-{name}={value} leaves no time for anything")
+        raise pytest.UsageError(f"--triton-{name}={value} leaves no time for anything")
     return seconds
 
 
 def check(config: pytest.Config) -> None:
-    """Raise ``OptionError`` for the first setting with an impossible value."""
+    """Raise ``pytest.UsageError`` for the first setting with an impossible value."""
     for name in OPTIONS:
-        setting(config, name)
-    duration(config, "budget")
-    duration(config, "max-duration")
+        _, source = setting(config, name)
+        if name in ("budget", "max-duration") and source != "default":
+            duration(config, name)
 
 
 def header(config: pytest.Config) -> list[str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
+from pytest_triton.plugin.keys import RECORDS
 from pytest_triton.results.record import Record
-
-RECORDS = pytest.StashKey[list[Record]]()
 
 # Letter and colour of what became of a test that did not fail.
 _WORDS = {
@@ -18,16 +15,6 @@ _WORDS = {
     "disqualified": ("d", "yellow"),
     "skipped": ("s", "yellow"),
 }
-
-
-def attach(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Put the item's records on its report, as plain JSON, so that they cross pytest-xdist."""
-    if report.when != "call":
-        return
-    records = item.stash.get(RECORDS, [])
-    if not records:
-        return
-    report.triton = [record.as_dict() for record in records]  # type: ignore[attr-defined]
 
 
 def mark(item: pytest.Item, record: Record) -> None:
@@ -52,16 +39,3 @@ def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tu
         return None
     letter, colour = _WORDS[name]
     return name, letter, (name.upper(), {colour: True})
-
-
-@dataclass(slots=True, eq=False)
-class Ledger:
-    """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
-
-    records: list[Record]
-    keep: bool
-    active: bool
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self.keep and self.active:
-            self.records.extend(Record.from_dict(values) for values in getattr(report, "triton", ()))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_triton.errors import OptionError, PytestTritonError
 from pytest_triton.plugin import defaults, options, outcomes
+from pytest_triton.plugin.keys import STATE
 from pytest_triton.plugin.progress import ProgressLine
 from pytest_triton.results.record import Record
 from pytest_triton.results.store import Store
@@ -116,6 +117,10 @@ class State:
         except PytestTritonError as error:
             self.troubled(str(error))
 
+    def gather(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what a worker of pytest-xdist has recorded, and kept, already."""
+        self.records.extend(Record.from_dict(values) for values in records)
+
     def troubled(self, message: str) -> None:
         """Remember a trouble that harms no measurement: it is told at the end and the run exits non-zero."""
         if message not in self.troubles:
@@ -140,30 +145,19 @@ class State:
         return [found[point] for point in points if point in found]
 
 
-STATE = pytest.StashKey[State]()
-
-
-def begin(config: pytest.Config) -> None:
-    """Set up the session's state."""
-    worker = getattr(config, "workerinput", None)
-    run = worker["testrunuid"] if worker else uuid.uuid4().hex
-    state = State(config, run, worker["workerid"] if worker else "", ProgressLine(config))
-    config.stash[STATE] = state
-    config.pluginmanager.register(defaults, "triton-defaults")
-    config.pluginmanager.register(outcomes.Ledger(state.records, keep=not worker, active=_controls_workers(config)))
-    try:
-        options.check(config)
-    except PytestTritonError as error:
-        raise pytest.UsageError(str(error)) from None
-
-
-def _controls_workers(config: pytest.Config) -> bool:
-    return bool(config.getoption("tx", default=None)) and not hasattr(config, "workerinput")
+def of(config: pytest.Config) -> State:
+    """Return the session's state, set up on first use."""
+    if STATE not in config.stash:
+        worker = getattr(config, "workerinput", None)
+        run = worker["testrunuid"] if worker else uuid.uuid4().hex
+        config.stash[STATE] = State(config, run, worker["workerid"] if worker else "", ProgressLine(config))
+        config.pluginmanager.register(defaults, "triton-defaults")
+    return config.stash[STATE]
 
 
 def finish(session: pytest.Session) -> None:
     """End the server and write what the run found, before the terminal's summary."""
-    state = session.config.stash[STATE]
+    state = of(session.config)
     state.progress.close()
     state.stop()
     if state.worker:
@@ -179,10 +173,3 @@ def finish(session: pytest.Session) -> None:
             state.troubled(str(error))
     if state.troubles and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def end(config: pytest.Config) -> None:
-    """End what still runs when the session did not finish."""
-    state = config.stash.get(STATE, None)
-    if state is not None:
-        state.stop()

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from pytest_triton.plugin.state import STATE
+from pytest_triton.plugin.state import State
+from pytest_triton.report import summary
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 
-def summarise(reporter: TerminalReporter, config: pytest.Config) -> None:
+def summarise(reporter: TerminalReporter, state: State) -> None:
     """Print what was measured, what each search decided, and any trouble on the way."""
-    state = config.stash.get(STATE, None)
-    if state is None or not (state.records or state.troubles):
+    if not (state.records or state.troubles):
         return
-    from pytest_triton.report import summary
-
     reporter.section("triton", sep="-")
     for line in (*summary.servers(state.records), *summary.loads(state.records)):
         reporter.line(line)

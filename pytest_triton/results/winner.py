@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_triton.case import Value
+from pytest_triton.errors import RepositoryError
 from pytest_triton.repository.configuration import read, read_text, to_text
 from pytest_triton.repository.difference import unified
 from pytest_triton.repository.installation import write
@@ -41,7 +42,13 @@ def write_winner(install: Install, model: str, patch: Mapping[str, Value], appli
         text = rewrite(original, apply(read(source), patch))
     else:
         original, text = "", to_text(applied)
-    install.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        install.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RepositoryError(
+            f"{install.folder} cannot be made: {error.strerror}",
+            hint="Name another folder with --triton-output; nothing that was measured is lost.",
+        ) from error
     path = install.folder / CONFIGURATION
     write(path, text, keep_original=False)
     written = {"path": str(path), "diff": unified(original, text)}

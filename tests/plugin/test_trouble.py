@@ -214,8 +214,13 @@ def test_killed_server_is_an_error_and_the_next_test_gets_another(run):
         """
 import os, signal, threading, time
 
-def test_first(triton_perf, triton_server):
-    threading.Timer(1.0, os.kill, (triton_server.pid, signal.SIGKILL)).start()
+def kill_under_load(server):
+    while server.control.statistics("identity").success_count < 50:
+        time.sleep(0.05)
+    os.kill(server.pid, signal.SIGKILL)
+
+def test_first(triton_perf, triton_client, triton_server):
+    threading.Thread(target=kill_under_load, args=(triton_server,), daemon=True).start()
     triton_perf()
 
 def test_second(triton_perf):

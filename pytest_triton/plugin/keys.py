@@ -1,0 +1,35 @@
+"""What the plugin keeps with pytest's own objects, by name. Light: every pytest run imports this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_triton.plugin.state import State
+    from pytest_triton.results.record import Record
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+"""With the config: what the session knows, from its first use of ours on."""
+RECORDS: pytest.StashKey[list[Record]] = pytest.StashKey()
+"""With an item: the records of its calls."""
+PLAN = "_triton_plan"
+"""The fixture that carries what a test measures."""
+MARKERS = {
+    "triton_model": "triton_model(name): the model to measure. Default: the model whose folder the test file lies in.",
+    "triton_load": "triton_load(concurrency=1, batch_size=1, protocol='http'): how requests are sent. concurrency may "
+    "be 'auto'. A list means one test case each.",
+    "triton_slo": "triton_slo(**bounds): what the model must deliver, as in p99='25ms', throughput='400/s', "
+    "error_rate='0%', or batch=('>=', 2).",
+    "triton_input": "triton_input(shape={}, data=None, seed=0): what the requests carry. Shapes as in dims; data is a "
+    "path to an .npz, a callable (rng, inputs), or a mapping from input to an array, a scalar or a (low, high) range.",
+    "triton_search": "triton_search(axes, objective='throughput'): measure every combination of the axes, fields of "
+    "ModelConfig or of the load, each mapped to a list of values, and pick the best.",
+}
+"""The markers, with their signatures."""
+
+
+def uses_triton(item: pytest.Item) -> bool:
+    """Tell whether a collected test measures."""
+    return PLAN in getattr(item, "fixturenames", ())
