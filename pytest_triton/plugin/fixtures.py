@@ -71,7 +71,7 @@ def triton_server(
     from pytest_triton.errors import PytestTritonError
 
     try:
-        return _state(request).bench(triton_repository, triton_server_args).server
+        return _state(request).server(triton_repository, triton_server_args)
     except PytestTritonError as error:
         raise error.with_traceback(None) from None
 

@@ -37,6 +37,7 @@ class State:
     records: list[Record] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    _server: Server | None = None
     _bench: Bench | None = None
     _served: tuple[Path | None, tuple[str, ...]] = (None, ())
 
@@ -70,46 +71,50 @@ class State:
             ) from error
         return folder
 
-    def bench(self, repository: Path | None, arguments: Sequence[str]) -> Bench:
-        """Return a bench with a running server for ``repository``, starting one where there is none.
+    def server(self, repository: Path | None, arguments: Sequence[str]) -> Server:
+        """Return a running server for ``repository``, starting one where there is none.
 
         One server runs at a time: another repository or other arguments end the one before.
         """
         wanted = (repository, tuple(arguments))
-        if self._bench is not None and self._served == wanted:
+        if self._server is not None and self._served == wanted:
             try:
-                self._bench.server.check()
-                return self._bench
+                self._server.check()
+                return self._server
             except PytestTritonError:
                 self.stop()
         self.stop()
-        output = self.prepare_output()
-        hook = self.config.hook
-        server: Server = hook.pytest_triton_make_server(
-            config=self.config, repository=repository, arguments=list(arguments), output=output
+        server: Server = self.config.hook.pytest_triton_make_server(
+            config=self.config, repository=repository, arguments=list(arguments), output=self.prepare_output()
         )
-        engine = hook.pytest_triton_make_engine(config=self.config)
         self.progress.say("starting Triton")
         try:
             server.start()
         except BaseException:
             server.stop()
             raise
-        from pytest_triton.bench import Bench
+        self._server, self._served = server, wanted
+        return server
 
-        self._bench, self._served = Bench(server, engine), wanted
+    def bench(self, repository: Path | None, arguments: Sequence[str]) -> Bench:
+        """Return a bench around the running server for ``repository``. Its imports would slow down a server's start."""
+        server = self.server(repository, arguments)
+        if self._bench is None:
+            from pytest_triton.bench import Bench
+
+            self._bench = Bench(server, self.config.hook.pytest_triton_make_engine(config=self.config))
         return self._bench
 
     def stop(self) -> None:
         """End the server, if one runs."""
-        bench, self._bench = self._bench, None
-        if bench is not None:
-            bench.server.stop()
+        server, self._server, self._bench = self._server, None, None
+        if server is not None:
+            server.stop()
 
     def keep(self, item: pytest.Item, record: Record) -> None:
         """Keep a record: in memory, on the test's report, and at once in the store."""
-        if self._bench is not None:
-            record = replace(record, server=self._bench.server.description)
+        if self._server is not None:
+            record = replace(record, server=self._server.description)
         self.records.append(record)
         outcomes.mark(item, record)
         try:
