@@ -98,10 +98,11 @@ def pytest_report_teststatus(
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
-    if STATE in config.stash:
+    state = config.stash.get(STATE, None)
+    if state is not None and (state.records or state.troubles):
         from pytest_triton.plugin import terminal
 
-        terminal.summarise(terminalreporter, config.stash[STATE])
+        terminal.summarise(terminalreporter, state)
 
 
 @pytest.hookimpl(tryfirst=True)

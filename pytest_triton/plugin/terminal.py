@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 def summarise(reporter: TerminalReporter, state: State) -> None:
     """Print what was measured, what each search decided, and any trouble on the way."""
-    if not (state.records or state.troubles):
-        return
     reporter.section("triton", sep="-")
     for line in (*summary.servers(state.records), *summary.loads(state.records)):
         reporter.line(line)
