@@ -3,7 +3,7 @@
     python benchmarks/startup.py
 
 Each round is a pytest session of its own, in a process of its own; what is timed is the set-up of the fixture: finding
-the installation, checking it, starting ``tritonserver`` and waiting until it is ready. The end is timed too.
+the installation, checking it, starting ``tritonserver`` and waiting until it is ready. Its stop is timed, too.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ def pytest_fixture_setup(fixturedef, request):
         print("TIMES", json.dumps({"ready": time.perf_counter() - began}))
     return result
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session):
-    began = time.perf_counter()
-    result = yield
-    print("TIMES", json.dumps({"stopped": time.perf_counter() - began}))
-    return result
+def pytest_configure(config):
+    from pytest_triton import EmbeddedServer
+    stop = EmbeddedServer.stop
+
+    def timed(self):
+        began = time.perf_counter()
+        stop(self)
+        print("TIMES", json.dumps({"stopped": time.perf_counter() - began}))
+
+    EmbeddedServer.stop = timed
 """
 TEST = "def test_ready(triton_server):\n    assert triton_server.control.server_ready()\n"
 

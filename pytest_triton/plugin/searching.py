@@ -19,7 +19,7 @@ from pytest_triton.plugin import options
 from pytest_triton.plugin.expansion import Search
 from pytest_triton.protocol import Effort
 from pytest_triton.report.message import no_winner
-from pytest_triton.results.recording import Recorder, read_result, summarise
+from pytest_triton.results.recording import KEEPS, Recorder, read_result, summarise
 from pytest_triton.results.winner import Install, write_winner
 from pytest_triton.search.selection import Status
 from pytest_triton.search.strategies import Measure, Skip, Strategy
@@ -128,11 +128,12 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
 def _write(perf: TritonPerf, winner: Winner) -> dict[str, str]:
     """Write the winner's config.pbtxt. A folder that cannot be written loses nothing that was measured."""
     state, model = perf.state, winner.case.candidate.model
-    keeps = winner.verdict.outcome in (Outcome.PASS, Outcome.INCONCLUSIVE)
+    if winner.verdict.outcome not in KEEPS:
+        return {}
     install = Install(
         folder=state.output / "best" / model,
         repository=perf.repository,
-        into_repository=keeps and options.is_set(state.config, "apply-best"),
+        into_repository=options.is_set(state.config, "apply-best"),
     )
     try:
         return write_winner(install, model, winner.case.candidate.patch, winner.configuration)

@@ -161,7 +161,9 @@ def decision(end: Record) -> list[str]:
     default = show(_value(summary["default"], by.name), by.unit)
     spent = f"In {summary['measured']} of {summary['candidates']} candidates measured in {summary['seconds']:.0f} s, "
     lines = []
-    if summary["winner"] == "default":
+    if summary["winner"] is None:
+        lines.append(f"{spent}no configuration of {end.model} wins: none of the leaders keeps the SLO at length.")
+    elif summary["winner"] == "default":
         why = "no candidate was shown to be better" if summary["default"] else "it leads itself"
         lines.append(f"{spent}the default configuration of {end.model} stays: {why} ({by.name} {value}).")
     else:

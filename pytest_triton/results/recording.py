@@ -19,6 +19,9 @@ from pytest_triton.verdict import Outcome
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+KEEPS = (Outcome.PASS, Outcome.INCONCLUSIVE)
+"""Verdicts with which a candidate wins its search."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
@@ -80,11 +83,15 @@ def summarise(
     default: ModelConfig,
     written: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a search decided, as plain JSON. ``records`` are its candidates'; ``default`` is as applied."""
+    """Return what a search decided, as plain JSON. ``records`` are its candidates'; ``default`` is as applied.
+
+    ``winner`` is None when the last one that was tried misses the SLO.
+    """
+    name = winner.result.id if winner.result is not None else "default"
     return {
         "model": winner.case.candidate.model,
         "objective": objective,
-        "winner": winner.result.id if winner.result is not None else "default",
+        "winner": name if winner.verdict.outcome in KEEPS else None,
         "configuration": dict(winner.case.candidate.patch),
         "gain": {"value": winner.gain.value, "low": winner.gain.low, "high": winner.gain.high},
         "tie": winner.tie,

@@ -147,3 +147,33 @@ def test_workers_share_a_search(run, sleeper, pytester):
     assert found["searches"][0]["measured"] == 3
     assert len(found["cases"]) == 4
     result.stdout.fnmatch_lines(["In 3 of 3 candidates measured in *"])
+
+
+def test_a_leader_that_misses_the_slo_at_the_end_wins_nothing(run, repository, pytester):
+    """It keeps the SLO while it is a candidate, and slows down for its confirmation."""
+    flag = pytester.path / "slow"
+    execute = f"import os, time; time.sleep(0.05 if os.path.exists({str(flag)!r}) else 0.005)"
+    folder = write_model(repository, "fickle", execute=execute, dims="[ 2 ]")
+    before = (folder / "config.pbtxt").read_text()
+    result = run(
+        f"""
+import pathlib
+
+@pytest.mark.triton_search({{"instance_group.count": [2]}})
+@pytest.mark.triton_load(concurrency=2)
+@pytest.mark.triton_slo(p50="25ms")
+def test_best(triton_perf, request):
+    if request.node.name.endswith("best]"):
+        pathlib.Path({str(flag)!r}).touch()
+    triton_perf()
+""",
+        "--triton-json=found.json",
+        "--triton-apply-best",
+        folder=folder,
+    )
+    assert result.parseoutcomes() == {"passed": 1, "failed": 1}
+    result.stdout.fnmatch_lines(["*no configuration of fickle wins*", "SLO: FAIL: p50 <= 25.0 ms: missed *"])
+    (search,) = json.loads((pytester.path / "found.json").read_text())["searches"]
+    assert search["winner"] is None
+    assert not (pytester.path / ".triton" / "best").exists()
+    assert (folder / "config.pbtxt").read_text() == before
