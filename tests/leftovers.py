@@ -19,11 +19,18 @@ def wait_for_end(processes: list[psutil.Process], seconds: float) -> list[psutil
     """Wait until all ``processes`` are gone; return those that are not. A zombie has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        left = [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        left = [each for each in processes if _is_alive(each)]
         if not left:
             return []
         time.sleep(0.05)
     return left
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def name_of(pid: int) -> str:

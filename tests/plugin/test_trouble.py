@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from leftovers import family, wait_for_end
 from python_models import write_model
 
 PERF = "def test_it(triton_perf):\n    triton_perf()\n"
@@ -191,15 +191,14 @@ def test_nothing_is_left_however_the_run_ends(repository, pytester, ending):
         while not records.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(2.5)
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        names = " ".join(" ".join(each.cmdline()) for each in family)
+        processes = family(process.pid)
+        names = " ".join(" ".join(each.cmdline()) for each in processes)
         assert "tritonserver" in names
         assert "triton_python_backend_stub" in names
         os.kill(process.pid, ending)
         assert process.stdout is not None
         output = process.stdout.read()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+    assert wait_for_end(processes, 5) == []
     # What was measured before is not lost.
     (line,) = records.read_text().splitlines()
     assert json.loads(line)["verdict"] == "PASS"
