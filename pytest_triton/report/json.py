@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_triton.errors import PytestTritonError
+from pytest_triton.files import write_whole
 from pytest_triton.results.record import SCHEMA, Record
 
 _CASE = ("id", "key", "model", "configuration", "load", "slo", "verdict", "reason", "measurement")
@@ -48,15 +47,7 @@ def write(path: Path, records: Sequence[Record], fingerprint: Mapping[str, Any])
     text = json.dumps(document(records, fingerprint), indent=2, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, text.encode())
     except OSError as error:
         raise ReportError(
             f"cannot write {path}: {error.strerror}",

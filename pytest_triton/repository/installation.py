@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from pytest_triton.errors import RepositoryError
+from pytest_triton.files import write_whole
 
 
 def write(path: Path, text: str, *, keep_original: bool = True) -> Path | None:
@@ -27,8 +26,8 @@ def write(path: Path, text: str, *, keep_original: bool = True) -> Path | None:
         if before is not None and keep_original:
             kept = _name_original(path, before)
             if not kept.exists():
-                _install(kept, before, mode)
-        _install(path, data, mode)
+                write_whole(kept, before, mode)
+        write_whole(path, data, mode)
     except OSError as error:
         raise RepositoryError(
             f"{path} cannot be written: {error.strerror}",
@@ -46,18 +45,3 @@ def _name_original(path: Path, content: bytes) -> Path:
         if not name.exists() or name.read_bytes() == content:
             return name
         number += 1
-
-
-def _install(path: Path, data: bytes, mode: int) -> None:
-    """Write a file beside ``path``, then let it take that name. The folder never shows half a file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

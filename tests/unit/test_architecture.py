@@ -13,7 +13,7 @@ import pytest_triton
 PACKAGE = Path(pytest_triton.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "files"),
     ("quantities",),
     ("metrics",),
     ("observation", "slo", "statistics"),
