@@ -25,6 +25,22 @@ def find_empty(outputs: Outputs) -> str | None:
     return None
 
 
+def find_misfit(outputs: Outputs, metadata: Mapping[str, Any]) -> str | None:
+    """Say which output has another shape than the model's metadata declares (-1 is free), or None.
+
+    Triton does not check what a Python model returns.
+    """
+    for declared in metadata["outputs"]:
+        name, dims = declared["name"], [int(size) for size in declared["shape"]]
+        if name not in outputs:
+            return f"output {name!r} is missing"
+        shape = list(outputs[name].shape)
+        fits = len(shape) == len(dims) and all(size in (-1, got) for size, got in zip(dims, shape, strict=True))
+        if not fits:
+            return f"output {name!r} has shape {shape}, declared is {dims}"
+    return None
+
+
 def find_difference(outputs: Outputs, reference: Outputs) -> str | None:
     """Say where ``outputs`` differ from ``reference`` by more than the tolerance of their type, or None.
 

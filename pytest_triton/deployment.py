@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import Candidate, Inputs, Value
-from pytest_triton.correctness import find_difference, find_empty
+from pytest_triton.correctness import find_difference, find_empty, find_misfit
 from pytest_triton.errors import MeasurementError, ModelLoadError
 from pytest_triton.load.base import Request
 from pytest_triton.load.inputs import make_request
@@ -156,15 +156,17 @@ class Deployer:
     ) -> dict[str, NDArray[Any]]:
         """Send ``request`` once, check the answer and return its outputs.
 
-        Raises ``RequestError`` when the model fails, ``WrongOutputs`` when an output is empty or differs
-        from ``reference``.
+        Raises ``RequestError`` when the model fails, ``WrongOutputs`` when an output is empty, has another
+        shape than is declared, or differs from ``reference``.
         """
         began = time.monotonic()
         outputs = self.server.control.infer(deployment.name, request.inputs, request.datatypes)
         cold = self._cold[deployment.name]
         if "load_time" in cold:
             cold.setdefault("first_request_latency", time.monotonic() - began)
-        wrong = find_empty(outputs) or (find_difference(outputs, reference) if reference is not None else None)
+        metadata = self.server.control.metadata(deployment.name)
+        wrong = find_empty(outputs) or find_misfit(outputs, metadata)
+        wrong = wrong or (find_difference(outputs, reference) if reference is not None else None)
         if wrong:
             raise WrongOutputs(
                 f"{deployment.candidate.model}: wrong outputs: {wrong}",

@@ -91,9 +91,15 @@ def test_backend_that_the_embedded_server_lacks(run, repository):
     [
         ('raise ValueError("out of order")', "*RequestError: *out of order*"),
         ("return [pb_utils.InferenceResponse([]) for each in requests]", "*"),
+        (
+            """import numpy
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", numpy.ones((1, 3), "float32"))]) for each in requests]
+        """,
+            "*WrongOutputs: broken: wrong outputs: output 'Y' has shape [[]1, 3[]], declared is [[]-1, 2[]]",
+        ),
         ("import os; os._exit(3)", "*"),
     ],
-    ids=["raises", "returns nothing", "kills its process"],
+    ids=["raises", "returns nothing", "returns another shape", "kills its process"],
 )
 def test_broken_model(run, repository, execute, told):
     write_model(repository, "broken", execute=execute, dims="[ 2 ]")

@@ -3,13 +3,32 @@
 import numpy as np
 import pytest
 
-from pytest_triton.correctness import find_difference, find_empty
+from pytest_triton.correctness import find_difference, find_empty, find_misfit
 
 
 def test_empty_outputs_are_found():
     assert find_empty({}) == "the answer carries no output at all"
     assert find_empty({"A": np.ones(2), "B": np.ones((0, 3))}) == "output 'B' is empty (shape [0, 3])"
     assert find_empty({"A": np.ones(2)}) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((2, 3, 5), None),
+        ((2, 3, 7), None),
+        ((2, 4, 5), "output 'A' has shape [2, 4, 5], declared is [-1, 3, -1]"),
+        ((2, 3), "output 'A' has shape [2, 3], declared is [-1, 3, -1]"),
+    ],
+)
+def test_shapes_must_be_as_declared(shape, told):
+    metadata = {"outputs": [{"name": "A", "shape": ["-1", "3", "-1"]}]}
+    assert find_misfit({"A": np.ones(shape)}, metadata) == told
+
+
+def test_a_declared_output_must_be_there():
+    metadata = {"outputs": [{"name": "B", "shape": [1]}]}
+    assert find_misfit({"A": np.ones(1)}, metadata) == "output 'B' is missing"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
