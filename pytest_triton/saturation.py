@@ -15,8 +15,8 @@ _LARGEST = 1024
 def find_concurrency(case: Case, probe: Callable[[Case], Measurement]) -> tuple[Case, Measurement]:
     """Double the concurrency while throughput still gains 5 %, or until a latency bound is missed.
 
-    ``probe`` measures one case. Return the case with the concurrency of the highest throughput among those whose
-    estimates keep the SLO (among all, when none does), and its measurement.
+    ``probe`` measures one case. Return the case with the last concurrency that gained so much and keeps the SLO by its
+    estimates (the first one, when none does), and its measurement: on the plateau, more load is only more waiting.
     """
     best: tuple[Case, Measurement] | None = None
     concurrency = 1
@@ -29,10 +29,9 @@ def find_concurrency(case: Case, probe: Callable[[Case], Measurement]) -> tuple[
             break
         else:
             gain = throughput(measurement) / max(throughput(best[1]), 1e-9)
-            if gain > 1:
-                best = point, measurement
             if gain < _GAIN:
                 break
+            best = point, measurement
         if measurement.problems or not keeps_bounds(measurement, point):
             break
         concurrency *= 2

@@ -130,7 +130,7 @@ def test_best(triton_perf):
         folder=sleeper,
     ).assert_outcomes(passed=3)
     one, four, best = json.loads((pytester.path / "found.json").read_text())["cases"]
-    assert one["load"]["concurrency"] <= 2
+    assert one["load"]["concurrency"] <= 4
     assert four["load"]["concurrency"] >= 4
     assert best["configuration"] == {"instance_group.count": 4}
 
