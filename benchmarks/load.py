@@ -27,7 +27,7 @@ import numpy as np
 from _perf_analyzer import PerfAnalyzer, fetch
 
 from pytest_triton.case import Inputs, Load
-from pytest_triton.load import Plan, WireEngine, make_request
+from pytest_triton.load import Plan, RequestSet, WireEngine, make_request
 from pytest_triton.server import EmbeddedServer
 
 MODEL = """
@@ -71,7 +71,7 @@ def measure_ours(server: EmbeddedServer, model: str, concurrency: int, seconds: 
     """Load ``model`` with the wire engine."""
     metadata = server.control.metadata(model)
     request = make_request(metadata, max_batch_size=8, inputs=Inputs(), batch_size=1, model=model)
-    plan = Plan(server.endpoints.http, Load(concurrency=concurrency), (request,))
+    plan = Plan(server.endpoints.http, Load(concurrency=concurrency), RequestSet.of(request))
     with WireEngine().open(plan) as session:
         session.start()
         session.collect(seconds=seconds / 10)

@@ -9,7 +9,7 @@ from functools import reduce
 
 from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
-from pytest_triton.load.base import Engine
+from pytest_triton.load.base import Engine, RequestSet
 from pytest_triton.measurement import Measurement, measure_trace, merge
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
@@ -101,7 +101,7 @@ def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, 
     side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
     concurrency = case.load.concurrency
     assert isinstance(concurrency, int)
-    with open_load(server, engine, case, request) as session:
+    with open_load(server, engine, case, RequestSet.of(request)) as session:
         session.start()
         session.collect(seconds=0.2, requests=2 * concurrency, limit=5.0)
         before, usage = server.control.statistics(deployment.name), server.usage()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     Times = NDArray[np.int64]
     Codes = NDArray[np.int16]
+    Indices = NDArray[np.int32]
 
 OK = 0
 
@@ -23,11 +24,19 @@ OK = 0
 class Trace:
     """What an engine recorded of the requests that completed between two moments.
 
-    All times are nanoseconds of ``time.monotonic_ns``. The arrays have one entry per request, in the
-    order of completion. ``status`` is 0 for success, an HTTP status code from 100, or a negative
-    code for what happened on the wire; ``reasons`` says in words what each code other than 0 meant.
-    ``cpu_seconds`` is the CPU time the load generating thread used between the two moments. ``windows`` counts the
-    separate spans of time that were joined into this one.
+    All times are nanoseconds of ``time.monotonic_ns``. The arrays have one entry per request, in the order of
+    completion. ``scheduled`` is when a request was due, which in closed loop is when it was ``sent``. ``status`` is 0
+    for success, an HTTP status code from 100, a gRPC status code from 1 to 16, or a negative code for what happened on
+    the wire; ``reasons`` says in words what each code other than 0 meant.
+
+    ``request`` says which of the plan's requests it was (None: the only one); ``sequence`` is its correlation id
+    (None: the load has no sequences). Of a stream, ``responses`` counts the answers to each request (None: one each, as
+    far as it succeeded), and ``response_at`` has the times of all of them, request after request.
+
+    ``concurrency`` is 0 in open loop, where ``offered`` counts the requests that became due between the two moments and
+    ``dispatched`` those that were sent. ``cpu_seconds`` is the CPU time that all load generating threads used,
+    ``busiest`` that of the one that used most (None: there was one). ``windows`` counts the separate spans of time that
+    were joined into this one.
     """
 
     scheduled: Times
@@ -41,6 +50,13 @@ class Trace:
     concurrency: int
     reasons: Mapping[int, str] = field(default_factory=dict)
     windows: int = 1
+    request: Indices | None = None
+    sequence: Times | None = None
+    responses: Indices | None = None
+    response_at: Times | None = None
+    offered: int = 0
+    dispatched: int = 0
+    busiest: float | None = None
 
     def __len__(self) -> int:
         return len(self.done)

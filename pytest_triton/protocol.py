@@ -12,7 +12,7 @@ from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import EngineError
 from pytest_triton.load import WireEngine
-from pytest_triton.load.base import Engine, LoadSession, Plan, Request
+from pytest_triton.load.base import Engine, LoadSession, Plan, RequestSet
 from pytest_triton.measurement import Measurement, measure_trace, merge
 from pytest_triton.observation import ResourceUsage, Trace
 from pytest_triton.server.base import Server
@@ -89,7 +89,7 @@ def measure(
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
     deployer.verify(deployment, request, reference)
     run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances())
-    with open_load(server, engine, case, request) as session:
+    with open_load(server, engine, case, RequestSet.of(request)) as session:
         session.start()
         steady = run.warm_up(session)
         measurement = run.look(session, deployer.cold_start(deployment))
@@ -99,12 +99,12 @@ def measure(
     return measurement
 
 
-def open_load(server: Server, engine: Engine, case: Case, request: Request) -> LoadSession:
+def open_load(server: Server, engine: Engine, case: Case, requests: RequestSet) -> LoadSession:
     """Open the connections for ``case``'s load; nothing is sent yet."""
     refusal = engine.refusal(case.load)
     if refusal:
         raise EngineError(f"the {engine.name} engine cannot send this load: {refusal}", model=case.candidate.model)
-    return engine.open(Plan(server.endpoints.http, case.load, (request,)))
+    return engine.open(Plan(server.endpoints.http, case.load, requests))
 
 
 @dataclass(slots=True)

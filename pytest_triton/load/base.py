@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from pytest_triton.case import Load
 from pytest_triton.observation import Trace
@@ -15,33 +15,74 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Arrays = Mapping[str, "NDArray[np.generic]"]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One inference request before it is encoded. Arrays carry the batch dimension if the model batches.
 
     ``datatypes`` names Triton's data type of each input (``FP32``, ``BYTES``, ...). ``outputs`` empty
-    asks for all of them.
+    asks for all of them. ``expected`` is what the answer must be, as far as that is known. ``parameters`` are sent
+    along with the request.
     """
 
     model: str
-    inputs: Mapping[str, NDArray[np.generic]]
+    inputs: Arrays
     datatypes: Mapping[str, str]
     outputs: tuple[str, ...] = ()
+    expected: Arrays | None = None
+    parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSet:
+    """Different requests, and in which order they are sent.
+
+    Each stream is a list of indices into ``requests``. Without sequences the streams are sent one after the other, and
+    then anew; with sequences, each sequence takes the next stream and begins it anew when it is longer.
+    """
+
+    requests: tuple[Request, ...]
+    streams: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, *requests: Request) -> RequestSet:
+        """Put ``requests`` into one stream, in this order."""
+        return cls(requests, (tuple(range(len(requests))),))
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How a server is known, and the client to it. Paths of PEM files; empty ``authorities`` are the system's own."""
+
+    authorities: str = ""
+    certificate: str = ""
+    key: str = ""
+    verify: bool = True
+    server_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What an engine is to send, and where.
 
-    ``address`` is ``host:port`` of the server's endpoint for the load's protocol. ``requests`` are sent in
-    rotation. A request without an answer after ``timeout`` seconds is a failure.
+    ``address`` is ``host:port`` of the server's endpoint for the load's protocol. A request without an answer after
+    ``timeout`` seconds is a failure. ``headers`` go along with every request. ``seed`` fixes the arrivals and the
+    lengths of sequences. ``validate`` says which answers are compared with what the requests expect. ``workers``
+    processes share the load. ``string_ids`` gives sequences correlation ids that are strings.
     """
 
     address: str
     load: Load
-    requests: tuple[Request, ...]
+    requests: RequestSet
     timeout: float = 60.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    tls: TLS | None = None
+    seed: int = 0
+    validate: Literal["none", "sample", "all"] = "none"
+    workers: int = 1
+    string_ids: bool = False
 
 
 class LoadSession(Protocol):

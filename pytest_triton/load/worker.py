@@ -64,7 +64,7 @@ class _Worker:
         while True:
             command = self._next_command()
             if command["kind"] == "start":
-                self._mark, self._cpu_mark = time.monotonic_ns(), time.thread_time()
+                self._mark, self._cpu_mark = command["at"], time.thread_time()
                 load.start()
                 self._answer({"kind": "started"})
             elif command["kind"] == "collect":
@@ -95,6 +95,7 @@ class _Worker:
         records = load.take_records()
         message = {
             "kind": "trace",
+            "columns": [("sent", "q"), ("first", "q"), ("done", "q"), ("status", "h")],
             "started_ns": self._mark,
             "ended_ns": now,
             "cpu_seconds": cpu - self._cpu_mark,

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_triton.case import Inputs, Load
 from pytest_triton.errors import EngineError
-from pytest_triton.load import Engine, Plan, WireEngine, make_request
+from pytest_triton.load import Engine, Plan, RequestSet, WireEngine, make_request
 from pytest_triton.observation import OK, ServerStatistics, Trace
 from pytest_triton.server import EmbeddedServer
 
@@ -52,7 +52,7 @@ def make_plan(spoken: tuple[Engine, str], triton: EmbeddedServer) -> MakePlan:
             model=model,
         )
         load = Load(concurrency=concurrency, batch_size=batch_size, protocol=spoken[1])
-        return Plan(triton.endpoints.http, load, (request,), **options)
+        return Plan(triton.endpoints.http, load, RequestSet.of(request), **options)
 
     return make
 
@@ -172,9 +172,9 @@ def test_a_late_answer_is_a_failure(engine: Engine, make_plan: MakePlan) -> None
 
 def test_an_unknown_model_is_an_error_of_every_request(engine: Engine, make_plan: MakePlan) -> None:
     plan = make_plan("echo")
-    (request,) = plan.requests
+    (request,) = plan.requests.requests
     missing = type(request)("missing", request.inputs, request.datatypes)
-    with engine.open(Plan(plan.address, plan.load, (missing,))) as session:
+    with engine.open(Plan(plan.address, plan.load, RequestSet.of(missing))) as session:
         session.start()
         trace = session.collect(seconds=0, requests=1, limit=10)
     assert "missing" in trace.reasons[int(trace.status[0])]

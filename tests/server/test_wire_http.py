@@ -15,7 +15,7 @@ from python_models import write_echo
 from serving import serve
 
 from pytest_triton.case import Inputs, Load
-from pytest_triton.load import Plan, Request, WireEngine, make_request
+from pytest_triton.load import Plan, Request, RequestSet, WireEngine, make_request
 from pytest_triton.load.encoding import encode_http
 from pytest_triton.load.status import LOST, OK, UNREACHABLE
 from pytest_triton.server import EmbeddedServer
@@ -75,7 +75,9 @@ def test_answers_are_counted_to_the_byte(echo: EmbeddedServer) -> None:
     _, tensor = tensors(answer, "outputs")["FP32"]
     assert len(tensor) == 16 * 2**20
 
-    with WireEngine().open(Plan(echo.endpoints.http, Load(concurrency=2, batch_size=4), (request,))) as session:
+    with WireEngine().open(
+        Plan(echo.endpoints.http, Load(concurrency=2, batch_size=4), RequestSet.of(request))
+    ) as session:
         session.start()
         traces = [session.collect(seconds=0, requests=4, limit=30), session.stop()]
     count = sum(len(trace) for trace in traces)
@@ -86,7 +88,7 @@ def test_answers_are_counted_to_the_byte(echo: EmbeddedServer) -> None:
 def test_requests_are_sent_in_rotation(echo: EmbeddedServer) -> None:
     requests = tuple(request_for(echo, "floats", size=16, batch_size=batch_size) for batch_size in (1, 2, 3))
     before = echo.control.statistics("floats")
-    with WireEngine().open(Plan(echo.endpoints.http, Load(), requests)) as session:
+    with WireEngine().open(Plan(echo.endpoints.http, Load(), RequestSet.of(*requests))) as session:
         session.start()
         count = len(session.collect(seconds=0.2)) + len(session.stop())
     seen = echo.control.statistics("floats").since(before)
@@ -97,7 +99,7 @@ def test_requests_are_sent_in_rotation(echo: EmbeddedServer) -> None:
 
 def test_a_server_that_is_killed_is_recorded_and_said(echo: EmbeddedServer) -> None:
     request = request_for(echo, "floats", size=16, batch_size=1)
-    with WireEngine().open(Plan(echo.endpoints.http, Load(concurrency=4), (request,))) as session:
+    with WireEngine().open(Plan(echo.endpoints.http, Load(concurrency=4), RequestSet.of(request))) as session:
         session.start()
         assert (session.collect(seconds=0.1).status == OK).all()
         assert echo.pid is not None

@@ -24,7 +24,7 @@ import pytest
 
 from pytest_triton.case import Load
 from pytest_triton.errors import EngineError
-from pytest_triton.load import Plan, Request, WireEngine, WireSession
+from pytest_triton.load import Plan, Request, RequestSet, WireEngine, WorkerSession
 from pytest_triton.load.status import LOST, MALFORMED, OK, TIMED_OUT, UNREACHABLE
 from pytest_triton.observation import Trace
 
@@ -138,9 +138,9 @@ def serve() -> Iterator[Callable[[Behave], HostileServer]]:
             server.stop()
 
 
-def open_load(address: str, *, concurrency: int = 1, timeout: float = 20.0, size: int = 4) -> WireSession:
+def open_load(address: str, *, concurrency: int = 1, timeout: float = 20.0, size: int = 4) -> WorkerSession:
     request = Request("m", {"IN": np.zeros(size, dtype=np.float32)}, {"IN": "FP32"})
-    return WireEngine().open(Plan(address, Load(concurrency=concurrency), (request,), timeout=timeout))
+    return WireEngine().open(Plan(address, Load(concurrency=concurrency), RequestSet.of(request), timeout=timeout))
 
 
 def load(server: HostileServer, *, requests: int = 5, **options: float) -> Trace:
@@ -377,8 +377,8 @@ def test_a_session_is_used_in_order(serve: Callable[[Behave], HostileServer]) ->
 # -- the worker process
 
 
-def worker_of(session: WireSession) -> subprocess.Popen[bytes]:
-    return session._worker._process
+def worker_of(session: WorkerSession) -> subprocess.Popen[bytes]:
+    return session._workers[0]._process
 
 
 def is_gone(pid: int, seconds: float = 5.0) -> bool:
@@ -449,8 +449,8 @@ def test_the_worker_ends_when_its_parent_is_killed(serve: Callable[[Behave], Hos
 def test_a_session_leaves_no_descriptor_open(serve: Callable[[Behave], HostileServer]) -> None:
     with open_load(serve(answering(GOOD)).address) as session:
         session.start()
-    assert session._worker._socket.fileno() == -1
-    assert session._worker._errors.closed
+    assert session._workers[0]._socket.fileno() == -1
+    assert session._workers[0]._errors.closed
 
 
 @pytest.mark.parametrize("what", ["tempfile.TemporaryFile", "socket.socketpair", "subprocess.Popen"])
