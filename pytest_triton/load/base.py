@@ -19,12 +19,30 @@ Arrays = Mapping[str, "NDArray[np.generic]"]
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """A stretch of a shared-memory region that is registered with the server; ``offset`` and ``size`` in bytes."""
+
+    region: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRequest:
+    """Where in shared memory a request's tensors lie, and where its answer's go, by their names."""
+
+    inputs: Mapping[str, Extent]
+    outputs: Mapping[str, Extent]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One inference request before it is encoded. Arrays carry the batch dimension if the model batches.
 
     ``datatypes`` names Triton's data type of each input (``FP32``, ``BYTES``, ...). ``outputs`` empty
     asks for all of them. ``expected`` is what the answer must be, as far as that is known. ``parameters`` are sent
-    along with the request.
+    along with the request. With ``shared`` the tensors lie in memory that the server reads and writes, and only their
+    places are sent.
     """
 
     model: str
@@ -33,6 +51,7 @@ class Request:
     outputs: tuple[str, ...] = ()
     expected: Arrays | None = None
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
+    shared: SharedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +96,7 @@ class Plan:
     load: Load
     requests: RequestSet
     timeout: float = 60.0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: TLS | None = None
     seed: int = 0
     validate: Literal["none", "sample", "all"] = "none"
