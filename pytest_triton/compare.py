@@ -10,12 +10,13 @@ from functools import reduce
 from pytest_triton.case import Case
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine, RequestSet
-from pytest_triton.measurement import Measurement, measure_trace, merge
+from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
 from pytest_triton.protocol import open_load
 from pytest_triton.server.base import Server
 from pytest_triton.statistics import ratio_interval
+from pytest_triton.windows import merge
 
 PAIRS = 8
 """Pairs of blocks in a comparison. At 8 the interval comes from Student's t (PROTOCOL: comparing two candidates)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_triton.errors import UsageError, nearest
@@ -22,13 +23,19 @@ class Better(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure of a measurement. ``quantile`` is set for latency percentiles only (0.99 for p99)."""
+    """A figure of a measurement.
+
+    ``series`` names what it summarises of each single request or response, if that is what it does: ``latency``,
+    ``ttfr`` (time to first response), ``inter_response``, ``send_lag``. ``quantile`` is set for percentiles of such a
+    series only (0.99 for p99).
+    """
 
     name: str
     unit: Unit
     better: Better
     meaning: str
     quantile: float | None = None
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +53,32 @@ class Estimate:
                 object.__setattr__(self, end, None)
 
 
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def _percentiles(prefix: str, series: str, of: str, which: Sequence[str] = tuple(_QUANTILES)) -> Iterator[Metric]:
+    for name in which:
+        q = _QUANTILES[name]
+        yield Metric(f"{prefix}{name}", Unit.SECONDS, Better.LOWER, f"{q:.1%} quantile of {of}", q, series)
+
+
 def _table() -> dict[str, Metric]:
     low, high = Better.LOWER, Better.HIGHER
     seconds, fraction, size, count = Unit.SECONDS, Unit.FRACTION, Unit.BYTES, Unit.COUNT
-    quantiles = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+    rate = Unit.PER_SECOND
     metrics = [
-        Metric("throughput", Unit.PER_SECOND, high, "inferences per second: successful requests x batch size"),
-        *(Metric(name, seconds, low, f"{q:.1%} quantile of latency", q) for name, q in quantiles.items()),
-        Metric("mean", seconds, low, "mean latency of the requests that succeeded"),
-        Metric("max", seconds, low, "largest latency; infinite when a request failed"),
+        Metric("throughput", rate, high, "inferences per second: successful requests x batch size"),
+        *_percentiles("", "latency", "latency"),
+        Metric("mean", seconds, low, "mean latency of the requests that succeeded", series="latency"),
+        Metric("max", seconds, low, "largest latency; infinite when a request failed", series="latency"),
         Metric("error_rate", fraction, low, "failed requests, as a fraction of all"),
+        *_percentiles("ttfr_", "ttfr", "the time to first response of a stream"),
+        *_percentiles("inter_response_", "inter_response", "the time between two responses to one request"),
+        Metric("response_throughput", rate, high, "responses per second to the requests that succeeded"),
+        Metric("responses", count, high, "mean number of responses to a request that succeeded"),
+        Metric("offered_rate", rate, high, "requests per second that became due, in open loop"),
+        Metric("achieved_rate", rate, high, "requests per second that were sent, in open loop"),
+        *_percentiles("send_lag_", "send_lag", "how late requests were sent, in open loop", ("p50", "p99")),
         Metric("client_cpu_per_request", seconds, low, "CPU time the load generator spent on a request"),
         Metric("client_cpu", fraction, low, "share of one core that the load generator used"),
         Metric("server_queue", seconds, low, "mean time in Triton's queue"),

@@ -13,12 +13,13 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import EngineError
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession, Plan, RequestSet
-from pytest_triton.measurement import Measurement, measure_trace, merge
+from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.observation import ResourceUsage, Trace
 from pytest_triton.server.base import Server
 from pytest_triton.slo import SLO
 from pytest_triton.statistics import steady_start
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
+from pytest_triton.windows import merge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

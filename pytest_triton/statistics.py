@@ -215,28 +215,31 @@ def mean_interval(values: Floats, confidence: float = CONFIDENCE) -> Estimate:
     return spread_of_mean(values).estimate(confidence)
 
 
-def spread_of_throughput(done: Floats, start: float, end: float, batch_size: float = 1) -> Spread:
+def spread_of_throughput(done: Floats, start: float, end: float, batch_size: float | Floats = 1) -> Spread:
     """Return inferences per second between ``start`` and ``end`` and the standard error.
 
-    ``done`` are the ascending moments, in seconds, at which requests succeeded. The window is cut into at most 20
+    ``done`` are the ascending moments, in seconds, at which requests succeeded, ``batch_size`` what each of them counts
+    for, or all of them alike. The window is cut into at most 20
     equal slices of at least three requests. Work is counted as if it grew evenly from one completion to the next, so
     that a completion just beyond a slice's edge makes no difference; the stretch after the last one counts as idle.
     """
     size, seconds = len(done), end - start
     if seconds <= 0:
         return Spread(0.0, None, 0)
-    rate = size * batch_size / seconds
+    sums = np.cumsum(np.broadcast_to(batch_size, size), dtype=np.float64)
+    whole = float(sums[-1]) if size else 0.0
+    rate = whole / seconds
     slices = min(BATCHES, size // 3)
     if slices < 2:
         return Spread(rate, None, slices)
     moments = np.concatenate(([start], done, [end]))
-    work = np.concatenate((np.arange(size + 1), [size]))
-    rates = np.diff(np.interp(np.linspace(start, end, slices + 1), moments, work)) * (batch_size * slices / seconds)
+    work = np.concatenate(([0.0], sums, [whole]))
+    rates = np.diff(np.interp(np.linspace(start, end, slices + 1), moments, work)) * (slices / seconds)
     return Spread(rate, float(rates.std(ddof=1)) / math.sqrt(slices), slices)
 
 
 def throughput_interval(
-    done: Floats, start: float, end: float, batch_size: float = 1, confidence: float = CONFIDENCE
+    done: Floats, start: float, end: float, batch_size: float | Floats = 1, confidence: float = CONFIDENCE
 ) -> Estimate:
     """Return inferences per second with their interval; see ``spread_of_throughput``."""
     return spread_of_throughput(done, start, end, batch_size).estimate(confidence)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_triton.measurement import Measurement, latencies
+from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Better, Estimate
 from pytest_triton.observation import OK, Trace
 from pytest_triton.quantities import show
+from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO, Bound
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def requests_for_first_look(slo: SLO, *, looks: int = LOOKS) -> int:
 def _first_look(bound: Bound, looks: int) -> int:
     metric, limit = bound.metric, bound.limit
     if metric.quantile is None and metric.name != "error_rate":
-        return _FIRST_LOOK if metric.name in ("throughput", "mean") else 1
+        return _FIRST_LOOK if metric.name in ("throughput", "mean", "response_throughput") else 1
     from pytest_triton.exceedance import minimum_effective
     from pytest_triton.statistics import first_look_factor
 
@@ -154,6 +155,7 @@ def _check(measurement: Measurement, bound: Bound, looks: int) -> Check:
         "error_rate": _check_error_rate,
         "mean": _check_mean,
         "throughput": _check_throughput,
+        "response_throughput": _check_throughput,
     }
     if test not in judges:
         return _compare(bound, estimate)
@@ -183,9 +185,13 @@ def _check_quantile(bound: Bound, estimate: Estimate, measurement: Measurement, 
     # For a bound from below, what is shown to be at most the limit is what is shown to be missed.
     alpha, alpha_fail = (ALPHA, ALPHA_FAIL) if bound.direction is Better.LOWER else (ALPHA_FAIL, ALPHA)
     alpha, alpha_fail = alpha / looks, alpha_fail / looks
-    test = latency_test(latencies(trace), bound.limit, p, alpha=alpha, alpha_fail=alpha_fail)
+    values = SERIES[bound.metric.series](trace)
+    test = latency_test(values, bound.limit, p, alpha=alpha, alpha_fail=alpha_fail)
     kept = test.kept if bound.direction is Better.LOWER or test.kept is None else not test.kept
     needs = requests_for_verdict(test, p, alpha=alpha, alpha_fail=alpha_fail) if kept is None else None
+    if needs and len(values) != len(trace):
+        # A request has several gaps between its responses, or none: the need is told in requests all the same.
+        needs = math.ceil(needs * len(trace) / max(len(values), 1))
     return replace(_conclude(bound, estimate, kept, needs), effective=test.effective)
 
 
@@ -224,11 +230,14 @@ def _check_mean(bound: Bound, estimate: Estimate, measurement: Measurement, trac
 def _check_throughput(bound: Bound, estimate: Estimate, measurement: Measurement, trace: Trace, looks: int) -> Check:
     from pytest_triton.statistics import spread_of_throughput
 
-    good = trace.done[trace.status == OK]
-    done = (good - trace.started_ns) / 1e9
-    # The batch size is what lies between requests and inferences; the estimate knows it.
-    inferences = estimate.value * trace.seconds / len(good) if len(good) else 1.0
-    spread = spread_of_throughput(done, 0.0, trace.seconds, inferences)
+    good = trace.status == OK
+    done = (trace.done[good] - trace.started_ns) / 1e9
+    if bound.metric.name == "response_throughput" and trace.responses is not None:
+        spread = spread_of_throughput(done, 0.0, trace.seconds, trace.responses[good].astype(float))
+    else:
+        # The batch size is what lies between requests and inferences; the estimate knows it.
+        inferences = estimate.value * trace.seconds / len(done) if len(done) else 1.0
+        spread = spread_of_throughput(done, 0.0, trace.seconds, inferences)
     return _check_spread(bound, estimate, spread, measurement.requests, looks)
 
 

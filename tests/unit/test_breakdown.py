@@ -6,7 +6,8 @@ import pytest
 
 from pytest_triton.breakdown import advice, components, shares
 from pytest_triton.case import Load
-from pytest_triton.measurement import Estimate, Measurement
+from pytest_triton.measurement import Measurement
+from pytest_triton.metrics import Estimate
 from pytest_triton.slo import SLO
 from pytest_triton.verdict import judge
 

@@ -9,8 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_triton.measurement import Estimate, Measurement, latencies, measure_trace, merge, trim
+from pytest_triton.measurement import Measurement, measure_trace
+from pytest_triton.metrics import Estimate
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
+from pytest_triton.series import latencies
+from pytest_triton.windows import merge, trim
 
 MS = 1_000_000
 

@@ -1,12 +1,14 @@
 """The one table of metrics."""
 
 import math
+from collections.abc import Iterable
 
 import pytest
 
 from pytest_triton.errors import UsageError
 from pytest_triton.metrics import METRICS, Better, Estimate, metric
 from pytest_triton.quantities import Unit
+from pytest_triton.series import SERIES
 
 
 @pytest.mark.parametrize(
@@ -23,14 +25,25 @@ def test_a_metric_knows_its_unit_and_which_way_is_better(name: str, unit: Unit, 
     assert (metric(name).unit, metric(name).better) == (unit, better)
 
 
-def test_only_percentiles_have_a_quantile() -> None:
-    assert {name: m.quantile for name, m in METRICS.items() if m.quantile is not None} == {
-        "p50": 0.5,
-        "p90": 0.9,
-        "p95": 0.95,
-        "p99": 0.99,
-        "p999": 0.999,
-    }
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "series", "names"),
+    [
+        ("", "latency", QUANTILES),
+        ("ttfr_", "ttfr", QUANTILES),
+        ("inter_response_", "inter_response", QUANTILES),
+        ("send_lag_", "send_lag", ("p50", "p99")),
+    ],
+)
+def test_percentiles_know_their_series(prefix: str, series: str, names: Iterable[str]) -> None:
+    found = {name: m.quantile for name, m in METRICS.items() if m.series == series and m.quantile is not None}
+    assert found == {f"{prefix}{name}": QUANTILES[name] for name in names}
+
+
+def test_what_has_a_quantile_has_a_series_that_there_is() -> None:
+    assert {m.series for m in METRICS.values() if m.quantile is not None} == set(SERIES)
 
 
 def test_every_metric_says_what_it_means() -> None:

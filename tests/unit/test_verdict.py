@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_triton.measurement import Estimate, Measurement, measure_trace
+from pytest_triton.measurement import Measurement, measure_trace
+from pytest_triton.metrics import Estimate
 from pytest_triton.observation import Trace
 from pytest_triton.slo import SLO
 from pytest_triton.verdict import Outcome, Verdict, judge, requests_for_first_look
