@@ -21,13 +21,12 @@ from pytest_triton.load.channel import Buffer, Message, Unpacker, pack
 # The packages' own __init__ would import numpy and tritonclient; the worker's modules need neither, so
 # their packages are put there empty, with nothing but the place where their modules lie.
 _BOOT = """
-import sys, types
+import importlib, sys, types
 for name, path in (("pytest_triton", sys.argv.pop(1)), ("pytest_triton.load", sys.argv.pop(1))):
     package = types.ModuleType(name)
     package.__path__ = [path]
     sys.modules[name] = package
-from pytest_triton.load.worker import main
-main()
+importlib.import_module(f"pytest_triton.load.{sys.argv.pop(1)}").main()
 """
 _GRACE = 1.0
 
@@ -101,11 +100,15 @@ class WorkerProcess:
         return EngineError(f"the load generator's worker process {how}", details=lines[-20:])
 
 
+def command_for(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs ``main`` of a module of this package which needs the standard library only."""
+    package, here = Path(pytest_triton.__file__).parent, Path(__file__).parent
+    return [sys.executable, "-I", "-S", "-c", _BOOT, str(package), str(here), module, *arguments]
+
+
 def _start(control: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    here = Path(__file__).parent
-    boot = [sys.executable, "-I", "-S", "-c", _BOOT, str(Path(pytest_triton.__file__).parent), str(here)]
     return subprocess.Popen(
-        [*boot, str(control), str(os.getpid())],
+        command_for("worker", str(control), str(os.getpid())),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,

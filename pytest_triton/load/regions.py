@@ -1,0 +1,137 @@
+"""Shared-memory regions of ours by their names, and their end when the process that made them is gone.
+
+Standard library only. ``main`` is the guard: a process that waits for the end of the one that made the regions, and
+then removes what that one could not.
+
+A name carries the process that made it: its id, the namespace which that id belongs to, and when it started, so that
+what a dead process left is told apart from what a living one uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import select
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+PREFIX = "pytest-triton-"
+SHARED_MEMORY = Path("/dev/shm")
+ANSWER_WITHIN = 1.0
+_POLL = 0.25
+_NAME = re.compile(r"pytest-triton-[0-9a-z-]*\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]{8}")
+
+
+def make_name(server: str = "") -> str:
+    """Return a name that no other region has. ``server`` is a server's own name.
+
+    One that we started removes, at its end, all blocks whose names begin with its own.
+    """
+    begin = server if server.startswith(PREFIX) else f"{PREFIX}memory"
+    pid = os.getpid()
+    return f"{begin}.{_namespace()}.{pid}.{_started(pid)}.{secrets.token_hex(4)}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Say whether ``name`` is one of ours whose process is gone for certain."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return False
+    namespace, pid, started = (int(number) for number in match.groups())
+    # Containers may share memory and not process ids: what lives there cannot be seen from here.
+    return namespace == _namespace() and _started(pid) != started
+
+
+def remove_abandoned() -> None:
+    """Remove the blocks of system shared memory that processes of ours left when they were killed."""
+    for path in SHARED_MEMORY.glob(f"{PREFIX}*"):
+        if is_abandoned(path.name):
+            unlink(path.name)
+
+
+def unlink(name: str) -> None:
+    """Remove a block of system shared memory, if it is there and ours to remove."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        (SHARED_MEMORY / name).unlink()
+
+
+def release(regions: Sequence[Mapping[str, str]], route: Mapping[str, Any] | None) -> None:
+    """Remove ``regions`` (``kind`` and ``name`` each) and have the server forget them; what fails is passed over.
+
+    ``route`` is the server's HTTP endpoint: ``address`` (``host:port``), ``headers``, and ``tls``, which are
+    ``make_context``'s arguments, or None. None where the server has no HTTP endpoint.
+    """
+    for region in regions:
+        if region["kind"] == "system":
+            unlink(region["name"])
+    if route is not None:
+        # A server that is gone has forgotten everything.
+        with contextlib.suppress(OSError):
+            _unregister([(region["kind"], region["name"]) for region in regions], route)
+
+
+def _unregister(regions: Iterable[tuple[str, str]], route: Mapping[str, Any]) -> None:
+    import http.client
+
+    for kind, name in regions:
+        connection = http.client.HTTPConnection(route["address"], timeout=ANSWER_WITHIN)
+        if route.get("tls") is not None:
+            connection = http.client.HTTPSConnection(
+                route["address"], timeout=ANSWER_WITHIN, context=_context(route["tls"])
+            )
+        with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
+            path = f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/unregister"
+            connection.request("POST", path, body=b"", headers=dict(route.get("headers") or {}))
+            connection.getresponse().read()
+
+
+def _context(tls: Mapping[str, Any]) -> Any:
+    from pytest_triton.load.tls import make_context
+
+    return make_context(**tls)
+
+
+def _namespace() -> int:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, in clock ticks since the machine did; 0 where there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0
+    # The program's name stands in parentheses and may hold any byte.
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
+def main() -> None:
+    """Guard the regions of the job on standard input, one line of JSON, until the process that asks is gone.
+
+    The job has ``regions`` and ``route`` for ``release``, and ``parent``, a process id. A second line says that nothing
+    is left to do; the end of the input without it, or another parent, that the parent is gone.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(each, signal.SIG_IGN)
+    said = b""
+    job: Mapping[str, Any] | None = None
+    while said.count(b"\n") < 2:
+        ready, _, _ = select.select([0], [], [], _POLL)
+        piece = os.read(0, 65536) if ready else b""
+        said += piece
+        if job is None and b"\n" in said:
+            job = json.loads(said.partition(b"\n")[0])
+        if (ready and not piece) or (job is not None and os.getppid() != job["parent"]):
+            if job is not None:
+                release(job["regions"], job["route"])
+            sys.exit()
