@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 
 
 def make_context(
-    *, authorities: str = "", certificate: str = "", key: str = "", verify: bool = True, protocols: tuple[str, ...] = ()
+    *,
+    authorities: str = "",
+    certificate: str = "",
+    key: str = "",
+    verify: bool = True,
+    server_name: str = "",
+    protocols: Sequence[str] = (),
 ) -> ssl.SSLContext:
-    """Return a client's context from the paths of PEM files, as ``load.base.TLS`` has them.
+    """Return a client's context from the fields of ``load.base.TLS``.
 
-    ``protocols`` are offered by ALPN: ``("h2",)`` for gRPC. Raises ``OSError`` (of which ``ssl.SSLError`` is one) for a
+    ``server_name`` belongs to a connection and changes nothing here: ``context.wrap_socket`` takes it. ``protocols``
+    are offered by ALPN: ``("h2",)`` for gRPC. Raises ``OSError`` (of which ``ssl.SSLError`` is one) for a
     file that cannot be read or is not what it should be.
     """
     context = ssl.create_default_context(cafile=authorities or None)
