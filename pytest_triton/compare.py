@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 from pytest_triton.case import Case
+from pytest_triton.composing import Composing, Counting, add_up
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine, RequestSet
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
-from pytest_triton.protocol import open_load
+from pytest_triton.protocol import cycle_of, open_load, under_way
 from pytest_triton.server.base import Server
 from pytest_triton.statistics import ratio_interval
 from pytest_triton.windows import merge
@@ -53,6 +54,7 @@ class _Side:
     traces: list[Trace] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     statistics: list[ServerStatistics] = field(default_factory=list)
+    composing: list[Composing] = field(default_factory=list)
     before: ResourceUsage | None = None
     after: ResourceUsage | None = None
     cold_start: dict[str, float] = field(default_factory=dict)
@@ -73,6 +75,8 @@ def compare(
     watch: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Measure both in ``pairs`` blocks of ``seconds`` each (0: ``SECONDS``), in random order within a pair.
+
+    A block of a load that changes lasts a whole cycle of it at least.
 
     Every block has fresh connections. The order is drawn from ``seed``. ``watch`` is told how many blocks of how many
     are done. (Randomized multiple interleaved trials: Abedi & Brecht, ICPE 2017.)
@@ -100,14 +104,15 @@ def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, 
     request = deployer.request(deployment, case.inputs, case.load.batch_size)
     deployer.verify(deployment, request)
     side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
-    concurrency = case.load.concurrency
-    assert isinstance(concurrency, int)
+    seconds = max(seconds, cycle_of(case.load))
     with open_load(server, engine, case, RequestSet.of(request)) as session:
         session.start()
-        session.collect(seconds=0.2, requests=2 * concurrency, limit=5.0)
-        before, usage = server.control.statistics(deployment.name), server.usage()
+        session.collect(seconds=0.2, requests=2 * under_way(case.load), limit=5.0)
+        counting, usage = Counting(server.control, deployment.name), server.usage()
         trace = session.collect(seconds=seconds, requests=10, limit=10 * seconds)
-        side.statistics.append(server.control.statistics(deployment.name).since(before))
+        counted, composing = counting.look()
+        side.statistics.append(counted)
+        side.composing.append(composing)
         # Both may be loaded at once, so the memory in use belongs to neither.
         side.before, side.after = (replace(each, rss=None, gpu_memory=None) for each in (usage, server.usage()))
         session.stop()
@@ -125,6 +130,8 @@ def _measurement(side: _Side) -> Measurement:
         before=side.before,
         after=side.after,
         extras=side.cold_start,
+        composing=add_up(side.composing),
+        slo=side.contender.case.slo,
     )
 
 

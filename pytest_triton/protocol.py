@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_triton.case import Case
+from pytest_triton.case import Case, Load, Phases
+from pytest_triton.composing import Counting
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import EngineError
 from pytest_triton.load import WireEngine
@@ -121,15 +122,6 @@ class _Run:
     began: float = field(default_factory=time.monotonic)
     warmup_seconds: float = 0.0
 
-    @property
-    def concurrency(self) -> int:
-        concurrency = self.case.load.concurrency
-        if not isinstance(concurrency, int):
-            raise EngineError(
-                "concurrency='auto' must be resolved before a load is sent", model=self.case.candidate.model
-            )
-        return concurrency
-
     def collect(
         self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, so_far: list[Trace]
     ) -> None:
@@ -159,15 +151,18 @@ class _Run:
         return self.effort.warmup_limit + self.effort.limit
 
     def warm_up(self, session: LoadSession) -> bool:
-        """Send the load until its latency is steady. Return False when it did not become so."""
+        """Send the load until its latency is steady. Return False when it did not become so.
+
+        A load that changes by itself never makes latency steady, and is not waited for.
+        """
         effort, traces = self.effort, list[Trace]()
-        seconds, requests = effort.warmup, effort.warmup_requests * self.concurrency
+        seconds, requests = effort.warmup, effort.warmup_requests * under_way(self.case.load)
         steady = True
         while True:
             self.collect(session, "warming up", seconds, requests, effort.warmup_limit, traces)
             trace = merge(traces)
             self.warmup_seconds = trace.seconds
-            if effort.warmup > 0:
+            if effort.warmup > 0 and self.case.load.stationary:
                 steady = steady_start((trace.done - trace.scheduled) / 1e9) is not None
             if steady or trace.seconds >= effort.warmup_limit or session.hopeless:
                 return steady
@@ -175,27 +170,57 @@ class _Run:
 
     def look(self, session: LoadSession, extras: Mapping[str, float]) -> Measurement:
         """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
-        effort, slo, control = self.effort, self.case.slo, self.server.control
-        before, usage_before = control.statistics(self.name), self.server.usage()
+        effort, slo = self.effort, self.case.slo
+        counting, usage_before = Counting(self.server.control, self.name), self.server.usage()
         traces: list[Trace] = []
         requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)
+        cycle = cycle_of(self.case.load)
+        # Of a load that changes, only whole cycles are measured, each look twice as many as the one before.
+        seconds, limit = _whole(effort.seconds, cycle, math.ceil), _whole(effort.limit, cycle, math.floor)
+        limit = limit or effort.limit
         for look in range(1, effort.looks + 1):
-            self.collect(session, "measuring", effort.seconds, requests, effort.limit, traces)
+            last = look == effort.looks and look > 1
+            self.collect(session, "measuring", limit if last else seconds, 0 if cycle else requests, limit, traces)
+            counted, composing = counting.look()
             measurement = measure_trace(
                 merge(traces),
                 batch_size=self.case.load.batch_size,
-                statistics=control.statistics(self.name).since(before),
+                statistics=counted,
+                composing=composing,
+                slo=slo,
                 before=usage_before,
                 after=self.usage(),
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
             )
             measurement = replace(measurement, looks=look)
-            if _settled(measurement, slo) or measurement.seconds >= effort.limit or session.hopeless:
+            if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break
             # The last look waits for all the time there is: nothing is given up early.
-            requests = 2 * measurement.requests if look < effort.looks - 1 else sys.maxsize
+            requests = 2 * measurement.requests
+            seconds = 2 * seconds if cycle else effort.seconds
         return measurement
+
+
+def under_way(load: Load) -> int:
+    """Return how many requests are under way at a time; 1 in an open loop without sequences, where nothing says it.
+
+    Raises ``EngineError`` for ``auto``, which must have been resolved before.
+    """
+    if load.open_loop and load.sequence_length is None:
+        return 1
+    if not isinstance(load.concurrency, int):
+        raise EngineError("concurrency='auto' must be resolved before a load is sent")
+    return load.concurrency
+
+
+def cycle_of(load: Load) -> float:
+    """Return after how many seconds a load that changes begins anew; 0 for one that does not change."""
+    return sum(phase.seconds for phase in load.rate.phases) if isinstance(load.rate, Phases) else 0.0
+
+
+def _whole(seconds: float, cycle: float, towards: Callable[[float], int]) -> float:
+    return towards(seconds / cycle) * cycle if cycle else seconds
 
 
 def _settled(measurement: Measurement, slo: SLO) -> bool:

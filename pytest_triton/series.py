@@ -35,8 +35,9 @@ def first_responses(trace: Trace) -> Floats:
 
     if trace.responses is None:
         return np.empty(0)
-    times: Floats = np.where(trace.status == OK, (trace.first_response - trace.scheduled) / 1e9, np.inf)
-    return times[(trace.status != OK) | (trace.responses > 0)]
+    times = np.where(trace.status == OK, (trace.first_response - trace.scheduled) / 1e9, np.inf)
+    known: Floats = times[(trace.status != OK) | (trace.responses > 0)]
+    return known
 
 
 def inter_responses(trace: Trace) -> Floats:

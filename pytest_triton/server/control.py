@@ -139,6 +139,13 @@ class ModelControl:
         """Return Triton's statistics of ``model`` since it was loaded, all versions added up."""
         return add_up_statistics(self._get(f"/v2/models/{quote(model, safe='')}/stats", model=model))
 
+    def all_statistics(self) -> dict[str, ServerStatistics]:
+        """Return Triton's statistics of every model that is loaded, each one's versions added up."""
+        versions: dict[str, list[Any]] = {}
+        for version in self._get("/v2/models/stats").get("model_stats", ()):
+            versions.setdefault(version["name"], []).append(version)
+        return {name: add_up_statistics({"model_stats": each}) for name, each in versions.items()}
+
     def infer(
         self, model: str, inputs: Mapping[str, NDArray[np.generic]], datatypes: Mapping[str, str]
     ) -> dict[str, NDArray[np.generic]]:

@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("verdict",),
     ("breakdown", "repository", "load", "search"),
     ("server",),  # server -> repository is the one way between siblings
-    ("lease", "correctness"),
+    ("lease", "correctness", "composing"),
     ("deployment", "saturation"),
     ("protocol",),
     ("bench",),
