@@ -1,7 +1,7 @@
 """Load: requests made from a model's metadata, sent by an engine, recorded in a trace."""
 
 from pytest_triton.load.base import TLS, Engine, LoadSession, Plan, Request, RequestSet
-from pytest_triton.load.inputs import InputSpec, make_request
+from pytest_triton.load.inputs import InputSpec, make_request, make_requests
 from pytest_triton.load.session import WorkerSession
 from pytest_triton.load.wire import WireEngine
 
@@ -16,4 +16,5 @@ __all__ = [
     "WireEngine",
     "WorkerSession",
     "make_request",
+    "make_requests",
 ]
