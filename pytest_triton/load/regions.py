@@ -16,6 +16,7 @@ import re
 import secrets
 import select
 import signal
+import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,8 +66,8 @@ def unlink(name: str) -> None:
 def release(regions: Sequence[Mapping[str, str]], route: Mapping[str, Any] | None) -> None:
     """Remove ``regions`` (``kind`` and ``name`` each) and have the server forget them; what fails is passed over.
 
-    ``route`` is the server's HTTP endpoint: ``address`` (``host:port``), ``headers``, and ``tls``, which are
-    ``make_context``'s arguments, or None. None where the server has no HTTP endpoint.
+    ``route`` is the server's HTTP endpoint: ``address`` (``host:port``), ``headers``, and ``tls``, the fields of
+    ``load.base.TLS``, or None. None where the server has no HTTP endpoint.
     """
     for region in regions:
         if region["kind"] == "system":
@@ -80,22 +81,22 @@ def release(regions: Sequence[Mapping[str, str]], route: Mapping[str, Any] | Non
 def _unregister(regions: Iterable[tuple[str, str]], route: Mapping[str, Any]) -> None:
     import http.client
 
+    address, tls = route["address"], route["tls"]
     for kind, name in regions:
-        connection = http.client.HTTPConnection(route["address"], timeout=ANSWER_WITHIN)
-        if route.get("tls") is not None:
-            connection = http.client.HTTPSConnection(
-                route["address"], timeout=ANSWER_WITHIN, context=_context(route["tls"])
-            )
+        connection = http.client.HTTPConnection(address, timeout=ANSWER_WITHIN)
         with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
+            if tls is not None:
+                connection.connect()
+                connection.sock = _wrap(connection.sock, tls, connection.host)
             path = f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/unregister"
-            connection.request("POST", path, body=b"", headers=dict(route.get("headers") or {}))
+            connection.request("POST", path, body=b"", headers=dict(route["headers"]))
             connection.getresponse().read()
 
 
-def _context(tls: Mapping[str, Any]) -> Any:
+def _wrap(plain: socket.socket, tls: Mapping[str, Any], host: str) -> socket.socket:
     from pytest_triton.load.tls import make_context
 
-    return make_context(**tls)
+    return make_context(**tls).wrap_socket(plain, server_hostname=tls["server_name"] or host)
 
 
 def _namespace() -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pytest_triton.errors import ModelLoadError, RequestError, ServerDied, ServerError
+from pytest_triton.errors import RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
 from pytest_triton.server import log as server_log
 from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
+from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal
 from pytest_triton.server.tensors import HEADER_LENGTH, decode_response, encode_request
 from pytest_triton.server.transport import NO_HEADERS, Reply, Unreachable, ask
 
@@ -22,26 +23,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+    from pytest_triton.load.base import TLS
+
 LOAD_TIMEOUT = 900.0
 ANSWER_TIMEOUT = 30.0
 PROBE_TIMEOUT = 5.0
 UNLOAD_POLL = 0.01
-
-_NOT_EXPLICIT = "explicit model load / unload is not allowed"
-_POLL_FAILED = "failed to poll from model repository"
-_NOISE = re.compile(
-    r"failed to (?:load|unload) '[^']*', "
-    r"|load failed for model '[^']*': (?:version \d+ is at UNAVAILABLE state: )?"
-    r"|Failed to process the request\(s\) for model (?:instance )?'[^']*', message: "
-    r"|\[request id: [^\]]*\] "
-    r"|(?:Internal|Invalid argument|Not found|Unavailable|Unsupported): "
-)
 
 
 class ModelControl:
     """Ask a Triton to load, unload and describe models.
 
     ``address`` is ``host:port`` of its HTTP endpoint and ``metrics`` that of its metrics endpoint, if it has one.
+    ``headers`` go along with every question, over TLS if there is ``tls``.
     ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes. ``log`` is
     the server's log, where it can be read: some reasons stand only there. ``check``
     is called when the server does not answer: it raises ``ServerDied`` with the log if it knows that it died.
@@ -54,6 +48,8 @@ class ModelControl:
         *,
         timeout: float = LOAD_TIMEOUT,
         metrics: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        tls: TLS | None = None,
         log: Path | None = None,
         check: Callable[[], None] | None = None,
         advise: Callable[[str], str] | None = None,
@@ -61,9 +57,23 @@ class ModelControl:
         self.address = address
         self.timeout = timeout
         self._metrics = metrics
+        self._headers = headers
+        self._tls = tls
         self._log = log
         self._check = check
         self._advise = advise
+
+    def trouble(self) -> str:
+        """Say why no live server answers here, with what to do about it if that is clear; empty when one does."""
+        try:
+            reply = ask(
+                self.address, "GET", "/v2/health/live", headers=self._headers, timeout=PROBE_TIMEOUT, tls=self._tls
+            )
+        except Unreachable as error:
+            return error.reason
+        if reply.ok:
+            return ""
+        return f"HTTP status {reply.status}: {reply.reason}. {advise_access(str(reply.status))}".rstrip()
 
     def server_live(self) -> bool:
         """Say whether the server answers at all."""
@@ -171,6 +181,28 @@ class ModelControl:
         length = reply.headers.get(HEADER_LENGTH.lower())
         return decode_response(reply.body, int(length) if length else None, model=model)
 
+    @property
+    def release_route(self) -> Mapping[str, Any]:
+        """How another process has regions of memory forgotten, as ``load.regions.release`` takes it."""
+        tls = None if self._tls is None else asdict(self._tls)
+        return {"address": self.address, "headers": dict(self._headers), "tls": tls}
+
+    def register_memory(self, kind: str, name: str, registration: Mapping[str, Any]) -> None:
+        """Have the server map a region of ``system`` or ``cuda`` memory. Raises ``RequestError`` when it does not."""
+        self._memory(kind, f"/region/{quote(name, safe='')}/register", json.dumps(registration).encode())
+
+    def unregister_memory(self, kind: str, name: str) -> None:
+        """Have the server forget a region of memory, if it knows it."""
+        self._memory(kind, f"/region/{quote(name, safe='')}/unregister", b"{}")
+
+    def registered_memory(self, kind: str) -> list[str]:
+        """List the names of the regions of ``system`` or ``cuda`` memory that the server maps."""
+        return [str(region["name"]) for region in self._get(f"/v2/{kind}sharedmemory/status") or ()]
+
+    def _memory(self, kind: str, path: str, body: bytes) -> None:
+        reply = self._ask("POST", f"/v2/{kind}sharedmemory{path}", body=body, timeout=ANSWER_TIMEOUT)
+        self._require(reply, f"the server refused POST /v2/{kind}sharedmemory{path}")
+
     def gpu_figures(self) -> GpuFigures:
         """Return what the server's metrics say about its GPUs, as old as its metrics interval at most.
 
@@ -187,7 +219,7 @@ class ModelControl:
 
     def _health(self, path: str) -> bool:
         try:
-            return ask(self.address, "GET", path, timeout=PROBE_TIMEOUT).ok
+            return ask(self.address, "GET", path, headers=self._headers, timeout=PROBE_TIMEOUT, tls=self._tls).ok
         except Unreachable:
             return False
 
@@ -207,7 +239,15 @@ class ModelControl:
         model: str = "",
     ) -> Reply:
         try:
-            return ask(self.address, method, path, body=body, headers=headers, timeout=timeout)
+            return ask(
+                self.address,
+                method,
+                path,
+                body=body,
+                headers={**self._headers, **headers},
+                timeout=timeout,
+                tls=self._tls,
+            )
         except Unreachable as error:
             if error.timed_out:
                 raise ServerError(
@@ -226,48 +266,23 @@ class ModelControl:
     @staticmethod
     def _require(reply: Reply, problem: str, *, model: str = "") -> None:
         if not reply.ok:
-            raise RequestError(f"{problem}: {reply.reason}", model=model)
+            raise RequestError(f"{problem}: {reply.reason}", model=model, hint=advise_access(str(reply.status)))
 
     def _refused(self, model: str, reply: Reply, action: str, written: int = 0) -> ServerError:
-        if _NOT_EXPLICIT in reply.reason:
-            return ServerError(
-                f"the server at {self.address} does not allow models to be loaded or unloaded",
-                model=model,
-                hint="Start it with --model-control-mode=explicit.",
-            )
-        reason = clean_reason(reply.reason)
-        if _POLL_FAILED in reason and self._log is not None:
-            reason = server_log.find_refusal(self._log, model, since=written) or reason
-        first, *rest = (line for line in reason.splitlines() if line.strip())
-        problem = f"Triton refused to {action} {model}: {first}"
-        if action != "load":
-            return ServerError(problem, model=model, details=rest)
-        hint = advise_process(reason) or (self._advise(reason) if self._advise is not None else "")
-        return ModelLoadError(problem, reason=reason, model=model, details=rest, hint=hint)
-
-
-def advise_process(reason: str) -> str:
-    """Say what it means that Triton's Python backend finds a model's process unhealthy; "" for other reasons."""
-    if "is not healthy" not in reason:
-        return ""
-    return "The model's process has ended: it exited, crashed, or was killed for want of memory. Load the model anew."
+        return make_refusal(
+            reply.reason,
+            model=model,
+            action=action,
+            address=self.address,
+            log=self._log,
+            written=written,
+            advise=self._advise,
+        )
 
 
 def is_present(entry: Mapping[str, Any]) -> bool:
     """Say whether an entry of the repository's index is a model that is loaded, or on its way in or out."""
     return entry.get("state") in {"READY", "LOADING", "UNLOADING"}
-
-
-def clean_reason(reason: str) -> str:
-    """Strip Triton's wrapping from the reason why it refused a model, so that the cause comes first.
-
-    >>> clean_reason("load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: no such file;")
-    'no such file'
-    """
-    text = reason.strip().rstrip(";\n ")
-    while (noise := _NOISE.match(text)) is not None and noise.end() < len(text):
-        text = text[noise.end() :]
-    return text
 
 
 def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:

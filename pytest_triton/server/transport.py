@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import RequestError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from pytest_triton.load.base import TLS
 
 OK = 200
 NO_HEADERS: Mapping[str, str] = {}
@@ -70,8 +76,9 @@ def ask(
     body: bytes | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
     timeout: float,
+    tls: TLS | None = None,
 ) -> Reply:
-    """Send one request to ``host:port`` and return the answer, whatever its status.
+    """Send one request to ``host:port`` and return the answer, whatever its status; over TLS if there is ``tls``.
 
     ``timeout`` (seconds) bounds the wait for each part of the answer. Raises ``Unreachable``.
     """
@@ -80,6 +87,8 @@ def ask(
 
     connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
+        if tls is not None:
+            connection.sock = _connect(connection.host, connection.port, timeout, tls)
         connection.request(method, path, body=body, headers=dict(headers))
         response = connection.getresponse()
         content = response.read()
@@ -90,3 +99,21 @@ def ask(
         raise Unreachable(str(error) or type(error).__name__) from error
     finally:
         connection.close()
+
+
+def _connect(host: str, port: int, timeout: float, tls: TLS) -> ssl.SSLSocket:
+    import socket
+
+    plain = socket.create_connection((host, port), timeout)
+    try:
+        return _context(tls).wrap_socket(plain, server_hostname=tls.server_name or host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+@lru_cache
+def _context(tls: TLS) -> ssl.SSLContext:
+    from pytest_triton.load.tls import make_context
+
+    return make_context(**asdict(tls))
