@@ -25,10 +25,10 @@ def due_times(
 ) -> Iterator[int]:
     """Yield the ns from the load's start at which each request is due, without end, never going back.
 
-    ``phases`` are ``(seconds, first rate, last rate)`` and begin anew after the last; one of infinite length is a constant
-    rate. Arrivals are Poisson's, drawn from ``seed``, or evenly spaced if ``constant``. ``intervals``, in microseconds, take
-    the place of the phases, and begin anew after the last. Of several ``parts`` that share the load, this one gets every
-    ``parts``-th arrival: all parts together make the same arrivals as one alone.
+    ``phases`` are ``(seconds, first rate, last rate)`` and begin anew after the last; one of infinite length is a
+    constant rate. Arrivals are Poisson's, drawn from ``seed``, or evenly spaced if ``constant``. ``intervals``, in
+    microseconds, take the place of the phases, and begin anew after the last. Of several ``parts`` that share the load,
+    this one gets every ``parts``-th arrival: all parts together make the same arrivals as one alone.
     """
     if intervals:
         whole: Iterable[int] = itertools.accumulate(us * 1000 for us in itertools.cycle(intervals))

@@ -1,94 +1,107 @@
-"""A place of a load: its connection, the request in flight on it, and what was recorded.
+"""Sockets that connect, plain or under TLS, and what is common to the connections of both protocols.
 
 Standard library only: the worker imports this.
 """
 
 from __future__ import annotations
 
-import enum
 import errno
-import json
+import os
+import select
 import socket
-from array import array
+import ssl
+from dataclasses import dataclass
 from typing import Any
 
-from pytest_triton.load.http_parser import AnswerParser
+from pytest_triton.load.tls_socket import TLSSocket
 
 NO_SOCKET = socket.socket()
 NO_SOCKET.close()
 NOTHING = memoryview(b"")
+BOTH = select.EPOLLIN | select.EPOLLOUT
 
 
-class Phase(enum.Enum):
-    CLOSED = enum.auto()
-    CONNECTING = enum.auto()
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    """A request is being sent or waits for its answer."""
+@dataclass(slots=True)
+class Target:
+    """The server: its name, its address once it was reached, and how to secure a connection to it."""
+
+    host: str
+    port: int
+    context: ssl.SSLContext | None = None
+    server_name: str = ""
+    family: socket.AddressFamily = socket.AF_INET
+    sockaddr: Any = None
+
+    @property
+    def name(self) -> str:
+        """``host:port``."""
+        return f"{self.host}:{self.port}"
+
+    def reach(self, seconds: float) -> None:
+        """Find the address that answers: a name may mean several, and a server listen on one of them."""
+        failure: OSError | None = None
+        for family, _, _, _, sockaddr in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            with socket.socket(family, socket.SOCK_STREAM) as trial:
+                trial.settimeout(seconds)
+                try:
+                    trial.connect(sockaddr)
+                    if self.context is not None:
+                        # What is wrong with a certificate is wrong with it every time: say so before the load.
+                        self.context.wrap_socket(trial, server_hostname=self.server_name or self.host).close()
+                except OSError as error:
+                    failure = error
+                else:
+                    self.family, self.sockaddr = family, sockaddr
+                    return
+        raise failure or OSError(errno.EADDRNOTAVAIL, f"{self.host} has no address")
 
 
-class Connection:
-    """One of the loop's places: a socket and the request that is in flight on it."""
+class Socket:
+    """A socket that connects without waiting, then shakes hands where TLS is asked for."""
 
-    __slots__ = (
-        "assigned", "failing_since", "failures", "fd", "first", "parser", "phase", "recv_into", "resume", "send",
-        "sent", "socket", "unsent",
-    )  # fmt: skip
+    __slots__ = ("_raw", "_target", "_tls", "fd", "recv_into", "send")
 
-    def __init__(self) -> None:
-        self.socket = NO_SOCKET
-        self.recv_into = NO_SOCKET.recv_into
-        self.send = NO_SOCKET.send
-        self.fd = -1
-        self.phase = Phase.CLOSED
-        self.parser = AnswerParser()
-        self.unsent = NOTHING
-        """What of the request is still to be sent."""
-        self.assigned = False
-        """A request began here that is not recorded yet."""
-        self.sent = 0
-        self.first = 0
-        self.failures = 0
-        """Requests that failed here since the last that did not."""
-        self.failing_since = 0
-        self.resume = 0
-        """When to go on here after a pause, 0 when there is none."""
+    def __init__(self, target: Target) -> None:
+        """Begin to connect. Raises ``OSError`` when that is refused at once."""
+        self._target = target
+        self._tls: TLSSocket | None = None
+        self._raw = socket.socket(target.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.fd = self._raw.fileno()
+        self.recv_into: Any = self._raw.recv_into
+        self.send: Any = self._raw.send
+        refused = self._raw.connect_ex(target.sockaddr)
+        if refused not in (0, errno.EINPROGRESS):
+            self.close()
+            raise OSError(refused, os.strerror(refused))
 
+    def connect_on(self, events: int) -> int:
+        """Go on connecting after epoll's ``events``; return the events to wait for, 0 when the connection is there.
 
-class Records:
-    """What completed: times in ns of ``time.monotonic_ns``, one entry per request, in order of completion."""
+        Raises ``OSError`` when it is refused.
+        """
+        if self._tls is None:
+            refused = self._raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if refused:
+                raise OSError(refused, os.strerror(refused))
+            if not events & select.EPOLLOUT:
+                return BOTH
+            if self._target.context is None:
+                return 0
+            name = self._target.server_name or self._target.host
+            self._tls = TLSSocket(self._raw, self._target.context, name)
+            self.recv_into, self.send = self._tls.recv_into, self._tls.send
+        if self._tls.shake_hands():
+            return 0
+        return select.EPOLLOUT if self._tls.wants_to_write else select.EPOLLIN
 
-    __slots__ = ("done", "first", "sent", "status")
-
-    def __init__(self) -> None:
-        self.sent = array("q")
-        self.first = array("q")
-        self.done = array("q")
-        self.status = array("h")
-
-
-def reach(host: str, port: int, seconds: float) -> tuple[socket.AddressFamily, Any]:
-    """Find the address of ``host`` that answers: a name may mean several, and a server listen on one of them."""
-    failure: OSError | None = None
-    for family, _, _, _, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.settimeout(seconds)
-            try:
-                trial.connect(sockaddr)
-            except OSError as error:
-                failure = error
-            else:
-                return family, sockaddr
-    raise failure or OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+    def close(self) -> None:
+        """Close it, which takes it out of every epoll set, too."""
+        (self._tls or self._raw).close()
 
 
-def describe_error(parser: AnswerParser) -> str:
-    """Say what an error answer says: Triton's ``{"error": ...}``, or the beginning of its body."""
-    text = parser.kept.decode(errors="replace").strip()
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    if isinstance(content, dict) and isinstance(content.get("error"), str):
-        text = content["error"]
-    return f"HTTP {parser.status}: {text[:500]}" if text else f"HTTP {parser.status}"
+def describe(error: OSError) -> str:
+    """Say what the system, or TLS, says."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    return error.strerror or str(error)

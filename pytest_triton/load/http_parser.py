@@ -1,6 +1,6 @@
 """HTTP/1.1 answers, read as they come, in whatever pieces. Standard library only: the worker imports this.
 
-A body is counted, not kept, except the beginning of an error's, which says what went wrong.
+A body is counted, not kept, except the beginning of an error's, which says what went wrong, and one that is asked for.
 Grammar and message length: RFC 9112, sections 4, 6 and 7.
 """
 
@@ -105,6 +105,7 @@ class AnswerParser:
         "_trailers",
         "block",
         "closes",
+        "keeping",
         "kept",
         "received",
         "remaining",
@@ -114,6 +115,8 @@ class AnswerParser:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self.keeping = False
+        """Whether the whole of a body is kept."""
         self.reset()
 
     def reset(self) -> None:
@@ -129,8 +132,8 @@ class AnswerParser:
         """Bytes of the body so far."""
         self.remaining = 0
         """Bytes still to come of the body or of the chunk."""
-        self.kept = b""
-        """The beginning of an error's body."""
+        self.kept = bytearray()
+        """The beginning of an error's body, or the whole of any."""
         self.rest = b""
         """Bytes that came after the answer's end."""
 
@@ -142,7 +145,7 @@ class AnswerParser:
     @property
     def skippable(self) -> int:
         """How many of the next bytes are body that need not be looked at: they may be counted by ``skip``."""
-        return self.remaining if self._state is _State.BODY and self.status < 400 else 0
+        return self.remaining if self._state is _State.BODY and self.status < 400 and not self.keeping else 0
 
     def skip(self, count: int) -> bool:
         """Count ``count <= skippable`` bytes of body that were read and thrown away. True at the answer's end."""
@@ -182,7 +185,9 @@ class AnswerParser:
 
     def _count(self, data: bytes, at: int, most: int) -> int:
         taken = min(most, len(data) - at)
-        if self.status >= 400 and len(self.kept) < KEPT:
+        if self.keeping:
+            self.kept += memoryview(data)[at : at + taken]
+        elif self.status >= 400 and len(self.kept) < KEPT:
             self.kept += data[at : at + min(taken, KEPT - len(self.kept))]
         self.received += taken
         self.remaining -= taken

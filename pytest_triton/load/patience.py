@@ -1,4 +1,4 @@
-"""How long a connection pauses after a failure, and when a load has become hopeless.
+"""How long a place pauses after a failure, and when a load has become hopeless.
 
 Standard library only: the worker imports this.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_triton.load.connection import Connection
+from pytest_triton.load.place import Place
 from pytest_triton.load.status import UNREACHABLE
 
 _MS = 1_000_000
@@ -15,7 +15,7 @@ FIRST_PAUSE = 5 * _MS
 _LONGEST_PAUSE = 1000 * _MS
 
 _PATIENCE = 100
-"""After how many error answers in a row a connection begins to pause between its requests."""
+"""After how many error answers in a row a place begins to pause between its requests."""
 
 _HOPELESS_AFTER = 2000 * _MS
 _HOPELESS_FAILURES = 3
@@ -33,9 +33,9 @@ def pause_after(status: int, failures: int) -> int:
     return max(pause, FIRST_PAUSE) if status == UNREACHABLE else pause
 
 
-def is_hopeless(connections: Sequence[Connection], now: int) -> bool:
-    """Say whether nothing has succeeded for a while on any connection, though all have tried."""
+def is_hopeless(places: Sequence[Place], now: int) -> bool:
+    """Say whether nothing has succeeded for a while on any place, though all have tried."""
     since = now - _HOPELESS_AFTER
-    if sum(connection.failures for connection in connections) < _HOPELESS_TOTAL:
+    if sum(place.failures for place in places) < _HOPELESS_TOTAL:
         return False
-    return all(c.failures >= _HOPELESS_FAILURES and c.failing_since <= since for c in connections)
+    return all(p.failures >= _HOPELESS_FAILURES and p.failing_since <= since for p in places)

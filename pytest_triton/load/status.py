@@ -16,3 +16,6 @@ TIMED_OUT = -3
 
 MALFORMED = -4
 """What came back is not an answer: not HTTP, a wrong length, a success with nothing in it."""
+
+WRONG = -5
+"""A successful answer with other outputs than were expected."""

@@ -1,61 +1,177 @@
-"""The wire engine: requests encoded once, sent again and again by a process of its own."""
+"""The wire engine: requests encoded once, sent again and again by processes of its own."""
 
 from __future__ import annotations
 
-from pytest_triton.case import Load
-from pytest_triton.errors import EngineError
+import contextlib
+import math
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pytest_triton.case import Load, Phases
+from pytest_triton.errors import EngineError, InputError
 from pytest_triton.load.base import Plan
-from pytest_triton.load.channel import Message
-from pytest_triton.load.encoding import encode_http
+from pytest_triton.load.channel import Buffer, Message
+from pytest_triton.load.encoding import encode_http, encode_http_sequence
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession
+from pytest_triton.load.turns import FIRST_ID, LAST_ID
+
+_SAMPLE = 16
+"""One in so many answers is looked at where a sample of them is validated."""
+
+_PLACES = 16
+_PLACE_SECONDS = 0.05
+"""In open loop a connection is opened beforehand for every request that is due within this time, and this many at
+least.
+"""
 
 
 class WireEngine:
-    """Sends pre-encoded requests over connections driven by one thread in a process of its own."""
+    """Sends pre-encoded requests over connections that each of its processes drives with one thread."""
 
     name = "wire"
 
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""
-        if load.protocol != "http":
+        if load.protocol not in ("http", "grpc"):
             return f"the wire engine does not speak {load.protocol}"
         if not isinstance(load.concurrency, int) or load.concurrency < 1:
             return f"the wire engine needs a concurrency of at least 1, not {load.concurrency!r}"
+        if load.streaming and load.protocol != "grpc":
+            return "only gRPC streams: write protocol='grpc'"
         return None
 
     def open(self, plan: Plan) -> WorkerSession:
-        """Encode the requests and open the connections. Raises ``EngineError``."""
+        """Encode the requests and open the connections. Raises ``EngineError``, ``InputError``."""
         refusal = self.refusal(plan.load)
         if refusal:
             raise EngineError(refusal)
-        if not plan.requests.requests:
+        if not plan.requests.requests or not any(plan.requests.streams):
             raise EngineError("there is no request to send")
         if not plan.timeout > 0:
             raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
-        return _open(plan)
+        host, _, port = plan.address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise EngineError(f"{plan.address!r} is not an address", hint="Write host:port.")
+        payloads = _encode(plan)
+        setup: Message = {
+            "protocol": plan.load.protocol,
+            "host": host.strip("[]"),
+            "port": int(port),
+            "tls": asdict(plan.tls) if plan.tls is not None else None,
+            "timeout": plan.timeout,
+            "patience": CONNECTING,
+            "streams": plan.requests.streams,
+            "requests": len(plan.requests.requests),
+            "sequences": _sequences(plan),
+            "arrivals": _arrivals(plan),
+            "columns": _columns(plan),
+            "look_every": {"none": 0, "sample": _SAMPLE, "all": 1}[plan.validate],
+            "fixed": not plan.load.open_loop or plan.load.sequence_length is not None,
+        }
+        return _connect(plan, setup, payloads)
 
 
-def _open(plan: Plan) -> WorkerSession:
-    host, _, port = plan.address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise EngineError(f"{plan.address!r} is not an address", hint="Write host:port.")
-    concurrency = plan.load.concurrency
-    assert isinstance(concurrency, int)
-    payloads = [encode_http(request, host=plan.address, headers=plan.headers) for request in plan.requests.requests]
-    setup: Message = {
-        "host": host.strip("[]"),
-        "port": int(port),
-        "concurrency": concurrency,
-        "timeout": plan.timeout,
-        "patience": CONNECTING,
+def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSession:
+    """Start the workers, each with its share of the places, and wait until all are connected."""
+    places = _places(plan.load)
+    parts = min(max(plan.workers, 1), places)
+    with contextlib.ExitStack() as undo:
+        workers = []
+        for part in range(parts):
+            share = places // parts + (part < places % parts)
+            worker = WorkerProcess({**setup, "part": part, "parts": parts, "places": share}, payloads, timeout=SLACK)
+            undo.callback(worker.close)
+            workers.append(worker)
+        for worker in workers:
+            answer, _ = worker.receive(timeout=CONNECTING + SLACK)
+            if answer["kind"] == "unreachable":
+                raise EngineError(
+                    f"no connection to {plan.address}: {answer['reason']}", hint="Does the server still run?"
+                )
+        undo.pop_all()
+    concurrency = 0 if plan.load.open_loop else places
+    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout)
+
+
+def _places(load: Load) -> int:
+    """Say how many requests, or sequences, can be under way from the beginning."""
+    assert isinstance(load.concurrency, int)
+    if not load.open_loop or load.sequence_length is not None:
+        return load.concurrency
+    rate = 0.0
+    if isinstance(load.rate, Phases):
+        rate = max(max(phase.first, phase.last) for phase in load.rate.phases)
+    elif load.rate is not None:
+        rate = load.rate
+    return max(_PLACES, min(256, math.ceil(rate * _PLACE_SECONDS)))
+
+
+def _encode(plan: Plan) -> list[Buffer]:
+    payloads: list[Buffer] = []
+    for request in plan.requests.requests:
+        if plan.load.sequence_length is None:
+            payloads.append(encode_http(request, host=plan.address, headers=plan.headers))
+        else:
+            payloads += encode_http_sequence(
+                request, host=plan.address, headers=plan.headers, string_ids=plan.string_ids
+            )
+    return payloads
+
+
+def _sequences(plan: Plan) -> dict[str, Any] | None:
+    length = plan.load.sequence_length
+    if length is None:
+        return None
+    decimal = plan.load.protocol == "http" or plan.string_ids
+    return {
+        "id_form": "decimal" if decimal else "varint",
+        # Another load on the same server, or one just before on the same model, must not meet the same ids.
+        "first_id": random.SystemRandom().randrange(FIRST_ID, LAST_ID // 2),
+        "length": list(length) if isinstance(length, tuple) else [length, length],
+        "seed": plan.seed,
     }
-    worker = WorkerProcess(setup, payloads, timeout=SLACK)
+
+
+def _arrivals(plan: Plan) -> dict[str, Any] | None:
+    load = plan.load
+    if not load.open_loop:
+        return None
+    if load.arrivals not in ("poisson", "constant"):
+        return {"intervals": read_intervals(Path(load.arrivals))}
+    phases = load.rate.as_list() if isinstance(load.rate, Phases) else [[math.inf, load.rate, load.rate]]
+    return {"phases": phases, "constant": load.arrivals == "constant", "seed": plan.seed}
+
+
+def read_intervals(path: Path) -> list[int]:
+    """Read a file of intervals in microseconds, one a line. Raises ``InputError`` naming the line that is none."""
     try:
-        answer, _ = worker.receive(timeout=CONNECTING + SLACK)
-        if answer["kind"] == "unreachable":
-            raise EngineError(f"no connection to {plan.address}: {answer['reason']}", hint="Does the server still run?")
-    except BaseException:
-        worker.close()
-        raise
-    return WorkerSession([worker], concurrency=concurrency, timeout=plan.timeout)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"no intervals can be read from {path}: {error}") from error
+    intervals = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            if not line.strip().isdecimal():
+                raise InputError(
+                    f"{path}, line {number}: {line.strip()!r} is no interval", hint="Write whole microseconds."
+                )
+            intervals.append(int(line))
+    if not any(intervals):
+        raise InputError(f"{path} holds no intervals", hint="Write whole microseconds, one interval a line.")
+    return intervals
+
+
+def _columns(plan: Plan) -> list[str]:
+    """Say which columns the trace needs beside those that every load has."""
+    asked = {
+        "scheduled": plan.load.open_loop,
+        "request": len(plan.requests.requests) > 1,
+        "sequence": plan.load.sequence_length is not None,
+        "responses": plan.load.streaming,
+        "response_at": plan.load.streaming,
+        "answer": plan.validate != "none",
+    }
+    return [name for name, needed in asked.items() if needed]

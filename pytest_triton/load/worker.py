@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from pytest_triton.load.channel import Buffer, Message, Unpacker, pack
-from pytest_triton.load.wire_http import HttpLoad
+from pytest_triton.load.connection import describe
+from pytest_triton.load.setup import make_load
 
 _SECOND = 1_000_000_000
 _CHECK_PARENT = _SECOND
@@ -35,24 +37,18 @@ class _Worker:
         self._unpacker = Unpacker()
         self._mark = 0
         self._cpu_mark = 0.0
+        self._offered = self._dispatched = 0
 
     def serve(self) -> None:
         setup, payloads = self._receive()
         while setup is None:
             setup, payloads = self._receive()
-        load = HttpLoad(
-            setup["host"],
-            setup["port"],
-            [bytes(payload) for payload in payloads],
-            concurrency=setup["concurrency"],
-            timeout=setup["timeout"],
-            control=self._control.fileno(),
-        )
-        del payloads
         try:
+            load = make_load(setup, [bytes(payload) for payload in payloads], self._control.fileno())
+            del payloads
             load.open(setup["patience"])
         except OSError as error:
-            self._control.sendall(b"".join(pack({"kind": "unreachable", "reason": error.strerror or str(error)})))
+            self._control.sendall(b"".join(pack({"kind": "unreachable", "reason": describe(error)})))
             return
         self._load = load
         # Nothing here makes reference cycles; the collector would only look for them at bad moments.
@@ -65,7 +61,8 @@ class _Worker:
             command = self._next_command()
             if command["kind"] == "start":
                 self._mark, self._cpu_mark = command["at"], time.thread_time()
-                load.start()
+                self._wait_until(command["at"])
+                load.start(command["at"])
                 self._answer({"kind": "started"})
             elif command["kind"] == "collect":
                 self._collect(command["seconds"], command["requests"], command["limit"])
@@ -92,24 +89,33 @@ class _Worker:
         """Send what completed since the last time, while the load goes on."""
         load = self._load
         now, cpu = time.monotonic_ns(), time.thread_time()
-        records = load.take_records()
+        names, columns = load.records.take()
+        offered, dispatched = load.offered(now), load.dispatched
+        new = load.answers.take_new() if load.answers is not None else []
         message = {
             "kind": "trace",
-            "columns": [("sent", "q"), ("first", "q"), ("done", "q"), ("status", "h")],
+            "columns": names,
             "started_ns": self._mark,
             "ended_ns": now,
             "cpu_seconds": cpu - self._cpu_mark,
             "reasons": list(load.reasons.items()),
             "received": load.received,
             "hopeless": load.hopeless(),
+            "offered": offered - self._offered,
+            "dispatched": dispatched - self._dispatched,
+            "answers": [request for request, _ in new],
         }
         self._mark, self._cpu_mark = now, cpu
-        columns = (records.sent, records.first, records.done, records.status)
-        self._answer(message, [memoryview(column).cast("B") for column in columns])
+        self._offered, self._dispatched = offered, dispatched
+        self._answer(message, [*columns, *(body for _, body in new)])
 
-    def _answer(self, message: Message, buffers: list[memoryview] | None = None) -> None:
+    def _wait_until(self, at: int) -> None:
+        while (ahead := at - time.monotonic_ns()) > 0:
+            time.sleep(ahead / _SECOND)
+
+    def _answer(self, message: Message, buffers: Sequence[Buffer] = ()) -> None:
         self._load.watch_control(writable=True)
-        for piece in pack(message, buffers or []):
+        for piece in pack(message, buffers):
             rest = memoryview(piece)
             while rest:
                 if self._drive(time.monotonic_ns() + _CHECK_PARENT) & select.EPOLLOUT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_triton.load.connection import Connection
+from pytest_triton.load.place import Place
 from pytest_triton.load.patience import is_hopeless, pause_after
 from pytest_triton.load.status import LOST, UNREACHABLE
 
@@ -24,11 +24,11 @@ def test_pauses_grow_up_to_a_second(status: int, pauses: dict[int, int]) -> None
     assert {failures: pause_after(status, failures) // MS for failures in pauses} == pauses
 
 
-def failing(*places: tuple[int, int]) -> list[Connection]:
+def failing(*places: tuple[int, int]) -> list[Place]:
     """Connections with so many failures, since so long (ns)."""
     connections = []
     for failures, since in places:
-        connections.append(Connection())
+        connections.append(Place())
         connections[-1].failures, connections[-1].failing_since = failures, since
     return connections
 
@@ -44,5 +44,5 @@ def failing(*places: tuple[int, int]) -> list[Connection]:
         pytest.param(failing((100, 0), (0, 0)), False, id="one is"),
     ],
 )
-def test_a_load_is_hopeless_when_all_have_failed_for_a_while(connections: list[Connection], hopeless: bool) -> None:
+def test_a_load_is_hopeless_when_all_have_failed_for_a_while(connections: list[Place], hopeless: bool) -> None:
     assert is_hopeless(connections, 2 * SECOND) is hopeless
