@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 
 from pytest_triton.case import Load
-from pytest_triton.measurement import Measurement
+from pytest_triton.measurement import Measurement, server_metrics
 from pytest_triton.verdict import Outcome, Verdict
 
 NETWORK = "network + client"
@@ -43,6 +44,40 @@ def shares(measurement: Measurement) -> dict[str, float]:
     return {label: seconds / total for label, seconds in parts} if total > 0 else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What the server counted of a model that the measured one calls: mean times of a request to it, in seconds.
+
+    ``total`` is what all requests to it took together. ``batch`` is None where nothing was executed.
+    """
+
+    requests: int
+    executions: int
+    total: float
+    server_queue: float = 0.0
+    server_compute_input: float = 0.0
+    server_compute_infer: float = 0.0
+    server_compute_output: float = 0.0
+    batch: float | None = None
+
+    def as_dict(self) -> dict[str, float]:
+        """Return it as JSON has it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def called(measurement: Measurement) -> dict[str, Called]:
+    """Return what a request took in each of the models that the measured one calls, by name."""
+    return {
+        name: Called(
+            counted.success_count + counted.fail_count,
+            counted.execution_count,
+            (counted.queue_ns + counted.compute_input_ns + counted.compute_infer_ns + counted.compute_output_ns) / 1e9,
+            **dict(server_metrics(counted)),
+        )
+        for name, counted in measurement.composing.items()
+    }
+
+
 def advice(
     measurement: Measurement, verdict: Verdict | None = None, load: Load | None = None, *, batches: bool = True
 ) -> str:
@@ -63,6 +98,9 @@ def advice(
             f"The load generator used {client.value:.0%} of a core, so it is near its own limit: "
             "send larger batches, or fewer requests at once."
         )
+    slowest = _name_slowest(measurement)
+    if slowest:
+        return slowest
     share = shares(measurement)
     if not share:
         return ""
@@ -80,7 +118,7 @@ def advice(
     if _wants_throughput(verdict) and share["queue"] < _SOME and load is not None:
         return (
             f"Requests hardly wait in the queue ({share['queue']:.0%} of their time), so the server takes more load: "
-            f"try a concurrency above {load.concurrency}."
+            + ("raise the rate." if load.open_loop else f"try a concurrency above {load.concurrency}.")
         )
     if share["infer"] >= _MOST:
         return (
@@ -100,12 +138,27 @@ def advice(
     return ""
 
 
+def _name_slowest(measurement: Measurement) -> str:
+    """Name the model that most of the time goes to, of those that the measured one calls; "" where there is none."""
+    parts = called(measurement)
+    total = sum(part.total for part in parts.values())
+    if total <= 0:
+        return ""
+    name, part = max(parts.items(), key=lambda item: item[1].total)
+    waits = part.server_queue > part.server_compute_infer
+    try_this = "one instance more of it, or dynamic_batching" if waits else "a faster configuration of it"
+    return (
+        f"Of the models that it calls, {name} takes {part.total / total:.0%} of the time, most of it "
+        f"{'in its queue' if waits else 'computing'}: try {try_this}."
+    )
+
+
 def _never_fills(measurement: Measurement, load: Load | None) -> bool:
     """Tell whether executions carry hardly more than one request though several were in flight."""
     batch = measurement.metrics.get("batch")
     if batch is None or load is None or not isinstance(load.concurrency, int):
         return False
-    return load.concurrency > 1 and batch.value < _UNFILLED * load.batch_size
+    return (load.open_loop or load.concurrency > 1) and batch.value < _UNFILLED * load.batch_size
 
 
 def _wants_throughput(verdict: Verdict | None) -> bool:

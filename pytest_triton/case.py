@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -124,7 +125,8 @@ class Load:
         if self.rate is not None:
             said["rate"] = self.rate.as_list() if isinstance(self.rate, Phases) else self.rate
         if self.open_loop:
-            said["arrivals"] = self.arrivals
+            # A file goes by its name: where it lies differs from one checkout to the next.
+            said["arrivals"] = re.split(r"[/\\]", self.arrivals)[-1]
         if self.sequence_length is not None:
             length = self.sequence_length
             said["sequence_length"] = list(length) if isinstance(length, tuple) else length

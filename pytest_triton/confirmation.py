@@ -89,7 +89,7 @@ def _confirm_one(
     case = replace(
         case,
         candidate=Candidate(model, leader.patch),
-        load=replace(case.load, concurrency=leader.concurrency, batch_size=leader.batch_size),
+        load=leader.load,
     )
     if not differences(default_configuration, patched(default_configuration, leader.patch)):
         measurement, verdict = _judge_at_length(bench, case, None, effort, watch)
@@ -117,9 +117,9 @@ def _confirm_one(
 
 def _default_load(bench: Bench, default: Case, leader: Result, watch: Watcher | None) -> Load:
     """Give the default configuration the load that serves it best, so that the gain is not the load's."""
-    load = replace(default.load, batch_size=leader.batch_size)
-    if default.load.concurrency != "auto":
-        return replace(load, concurrency=leader.concurrency)
+    if default.load.concurrency != "auto" or leader.load.open_loop:
+        return leader.load
+    load = replace(leader.load, concurrency="auto")
     return bench.evaluate(replace(default, load=load), PROBE, watch=watch).case.load
 
 

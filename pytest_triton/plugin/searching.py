@@ -37,7 +37,9 @@ def try_candidate(perf: TritonPerf, search: Search, case: Case, recorder: Record
     strategy: Strategy = state.config.hook.pytest_triton_make_strategy(
         config=state.config, candidates=len(search.points)
     )
-    decision = strategy.decide([read_result(record) for record in records], elapsed=elapsed)
+    decision = strategy.decide(
+        [read_result(record, search.points[record.point]) for record in records], elapsed=elapsed
+    )
     if isinstance(decision, Skip):
         perf.keep(recorder.unmeasured(case, Outcome.INCONCLUSIVE, decision.reason, Status.SKIPPED.value))
         pytest.skip(decision.reason)
@@ -100,7 +102,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
         winner = confirm(
             bench,
             case,
-            [read_result(record) for record in records],
+            [read_result(record, search.points[record.point]) for record in records],
             by,
             effort=perf.effort,
             watch=state.progress.measuring,

@@ -12,6 +12,7 @@ from pytest_triton.files import write_whole
 from pytest_triton.results.record import SCHEMA, Record
 
 _CASE = ("id", "key", "model", "configuration", "load", "slo", "verdict", "reason", "measurement")
+_IF_ANY = ("composing", "status")
 _SEARCH = ("model", "objective", "winner", "configuration", "gain", "measured", "candidates", "seconds")
 
 
@@ -36,7 +37,7 @@ def document(records: Sequence[Record], fingerprint: Mapping[str, Any]) -> dict[
         "schema": SCHEMA,
         "fingerprint": {**fingerprint, "servers": sorted({record.server for record in records if record.server})},
         "cases": [
-            {name: row[name] for name in _CASE} | ({"status": row["status"]} if row["status"] else {}) for row in rows
+            {name: row[name] for name in _CASE} | {name: row[name] for name in _IF_ANY if row[name]} for row in rows
         ],
         "searches": searches,
     }

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_triton.bench import Evaluation
-from pytest_triton.breakdown import advice, components, shares
-from pytest_triton.case import Case
+from pytest_triton.breakdown import advice, called, components, shares
+from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Metric
 from pytest_triton.quantities import Unit, show
+from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
 from pytest_triton.verdict import Check, Outcome
@@ -25,7 +26,7 @@ _WORDS = {
 def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: Path | None = None) -> str:
     """Say which bounds are missed or undecided, where the time went, what to do, and how much was measured."""
     case, measurement, verdict = evaluation.case, evaluation.measurement, evaluation.verdict
-    lines = [f"{case.candidate.model}, {_load(case)}: {verdict.reason}", ""]
+    lines = [f"{case.candidate.model}, {describe(case.load.as_dict())}: {verdict.reason}", ""]
     lines += table(
         ("bound", "measured", "interval", "limit", "margin", ""),
         [_row(check) for check in verdict.checks],
@@ -35,6 +36,7 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     if total:
         parts = " | ".join(f"{label} {share:.0%}" for label, share in shares(measurement).items())
         lines += ["", f"  Where the time went (mean {show(total, Unit.SECONDS)}): {parts}"]
+    lines += [f"    {line}" for line in _composing(measurement)]
     batches = evaluation.deployment.configuration.max_batch_size > 0
     hint = advice(measurement, verdict, case.load, batches=batches)
     if hint:
@@ -54,9 +56,14 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _load(case: Case) -> str:
-    batch = case.load.batch_size
-    return f"concurrency {case.load.concurrency}" + (f", batch size {batch}" if batch != 1 else "")
+def _composing(measurement: Measurement) -> list[str]:
+    """Write a line for every model that the measured one calls: what a request to it took, and its mean batch."""
+    return [
+        f"{name}: queue {show(part.server_queue, Unit.SECONDS)}, infer {show(part.server_compute_infer, Unit.SECONDS)}; "
+        f"{part.requests:,} requests in {part.executions:,} executions"
+        + (f", {part.batch:.1f} inferences each" if part.batch is not None else "")
+        for name, part in called(measurement).items()
+    ]
 
 
 def _row(check: Check) -> tuple[str, ...]:

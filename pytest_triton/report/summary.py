@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_triton.metrics import METRICS, Better, Metric
 from pytest_triton.quantities import Unit, show
+from pytest_triton.report.load import cell, head
 from pytest_triton.report.message import dropped
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
@@ -34,14 +35,13 @@ def loads(records: Iterable[Record]) -> list[str]:
 
 def _load_line(record: Record) -> str:
     throughput, mean = _value(record.measurement, "throughput"), _value(record.measurement, "mean")
-    batch = record.load["batch_size"]
-    line = (
-        f"Concurrency: {record.load['concurrency']}"
-        + (f", batch size: {batch}" if batch != 1 else "")
-        + f", throughput: {_number(throughput, 1)} infer/sec, latency {_number(mean, 1e6, 0)} usec"
-    )
+    line = f"{head(record.load)}, throughput: {_number(throughput, 1)} infer/sec, latency {_number(mean, 1e6, 0)} usec"
     p99 = _value(record.measurement, "p99")
     line += f" (p99 {_number(p99, 1e6, 0)} usec)"
+    if "response_throughput" in record.measurement:
+        responses, first = _value(record.measurement, "response_throughput"), _value(record.measurement, "ttfr_p50")
+        line += f", {_number(responses, 1)} responses/sec, first response {_number(first, 1e6, 0)} usec"
+        line += f" (p99 {_number(_value(record.measurement, 'ttfr_p99'), 1e6, 0)} usec)"
     return line + (f"  {record.verdict}" if record.slo or record.verdict != "PASS" else "")
 
 
@@ -144,7 +144,7 @@ class _View:
             str(settings["max_batch_size"]),
             "yes" if settings["dynamic_batching"] else "no",
             str(settings["instances"]),
-            f"c{load['concurrency']}" + (f" b{batch}" if (batch := load["batch_size"]) != 1 else ""),
+            cell(load),
             show(_value(measurement, "p99"), Unit.SECONDS),
             show(_value(measurement, "throughput"), Unit.PER_SECOND),
             *(show(_value(measurement, metric), METRICS[metric].unit) for metric in self.resources),

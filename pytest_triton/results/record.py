@@ -17,8 +17,9 @@ class Record:
     """One measured, skipped or failed case, as plain JSON values only, so that it crosses processes as it is.
 
     ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of it.
-    ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``settings``
-    is what a table shows of the configuration that was applied. ``seconds`` is what the whole case took.
+    ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``composing``
+    the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
+    configuration that was applied. ``seconds`` is what the whole case took.
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one.
     """
 
@@ -26,11 +27,12 @@ class Record:
     key: str
     model: str
     configuration: Mapping[str, Value]
-    load: Mapping[str, int | str]
+    load: Mapping[str, Any]
     slo: Mapping[str, str]
     verdict: str
     reason: str = ""
     measurement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    composing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     checks: tuple[Mapping[str, Any], ...] = ()
     requests: int = 0
     seconds: float = 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.bench import Evaluation
+from pytest_triton.breakdown import called
 from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, describe_gain
 from pytest_triton.deployment import count_instances
@@ -59,6 +60,7 @@ class Recorder:
         return replace(
             self.unmeasured(evaluation.case, verdict.outcome, verdict.reason, status),
             measurement=measurement.as_dict(),
+            composing={name: dict(part.as_dict()) for name, part in called(measurement).items()},
             checks=tuple(check.as_dict() for check in verdict.checks),
             requests=measurement.requests,
             settings=describe_settings(configuration),
@@ -107,16 +109,16 @@ def summarise(
     }
 
 
-def read_result(record: Record) -> Result:
-    """Return what a search knows of the candidate that ``record`` is about."""
-    concurrency = record.load["concurrency"]
+def read_result(record: Record, case: Case) -> Result:
+    """Return what a search knows of the candidate that ``record`` is about. ``case`` is what was asked for."""
+    # Where the load was looked for, the record has what was found.
+    load = replace(case.load, concurrency=record.load["concurrency"])
     return Result(
         record.point,
         record.configuration,
         Status(record.status),
         record.reason,
-        concurrency if isinstance(concurrency, int) else 0,
-        int(record.load["batch_size"]),
+        load,
         record.settings.get("instances", 0),
         Measurement.from_dict(record.measurement).metrics,
     )

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_triton.case import Value
+from pytest_triton.case import Load, Value
 from pytest_triton.errors import UsageError
 from pytest_triton.metrics import Better, Estimate, Metric, metric
 
@@ -28,15 +28,14 @@ class Status(enum.Enum):
 class Result:
     """What a search knows of one candidate.
 
-    ``instances`` is the total of its instance groups; ``concurrency`` the load it was measured with.
+    ``instances`` is the total of its instance groups; ``load`` what it was measured with.
     """
 
     id: str
     patch: Mapping[str, Value]
     status: Status
     reason: str = ""
-    concurrency: int = 0
-    batch_size: int = 1
+    load: Load = field(default_factory=Load)
     instances: int = 0
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
 
