@@ -34,8 +34,19 @@ _GRACE = 1.0
 class WorkerProcess:
     """A process of its own that sends the load. ``close`` ends it, whatever state it is in."""
 
-    def __init__(self, message: Message, buffers: Sequence[Buffer], *, timeout: float) -> None:
-        """Start it and hand over ``message`` and ``buffers``, within ``timeout`` seconds."""
+    def __init__(
+        self,
+        message: Message,
+        buffers: Sequence[Buffer],
+        *,
+        timeout: float,
+        module: str = "worker",
+        packages: bool = False,
+    ) -> None:
+        """Start ``main`` of ``module`` and hand over ``message`` and ``buffers``, within ``timeout`` seconds.
+
+        A module that needs more than the standard library is one with ``packages``.
+        """
         self._unpacker = Unpacker()
         with contextlib.ExitStack() as undo:
             try:
@@ -43,7 +54,9 @@ class WorkerProcess:
                 self._socket, theirs = socket.socketpair()
                 undo.enter_context(self._socket)
                 with theirs:
-                    self._process = _start(theirs.fileno(), self._errors)
+                    arguments = (str(theirs.fileno()), str(os.getpid()))
+                    command = command_for(module, *arguments, packages=packages)
+                    self._process = _start(command, theirs.fileno(), self._errors)
             except OSError as error:
                 raise EngineError(
                     f"the load generator's worker process cannot be started: {error}",
@@ -100,15 +113,19 @@ class WorkerProcess:
         return EngineError(f"the load generator's worker process {how}", details=lines[-20:])
 
 
-def command_for(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs ``main`` of a module of this package which needs the standard library only."""
+def command_for(module: str, *arguments: str, packages: bool = False) -> list[str]:
+    """Return the command that runs ``main`` of a module of this package.
+
+    Without ``packages`` it has the standard library only, which starts faster; with them what this interpreter imports.
+    """
     package, here = Path(pytest_triton.__file__).parent, Path(__file__).parent
-    return [sys.executable, "-I", "-S", "-c", _BOOT, str(package), str(here), module, *arguments]
+    options = ["-P"] if packages else ["-I", "-S"]
+    return [sys.executable, *options, "-c", _BOOT, str(package), str(here), module, *arguments]
 
 
-def _start(control: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], control: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command_for("worker", str(control), str(os.getpid())),
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,

@@ -150,7 +150,7 @@ class WorkerSession:
             started_ns=started,
             ended_ns=end,
             cpu_seconds=sum(cpu),
-            busiest=max(cpu),
+            busiest=max(message.get("busiest", message["cpu_seconds"]) for message in messages),
             concurrency=self._concurrency,
             reasons=reasons,
             request=columns.get("request"),

@@ -1,0 +1,77 @@
+"""The reference engine: tritonclient's own clients, as users write them, in a process of their own."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+from pytest_triton.case import Load
+from pytest_triton.errors import EngineError
+from pytest_triton.load.base import Plan
+from pytest_triton.load.channel import Message
+from pytest_triton.load.description import describe_arrivals, describe_columns, describe_sequences
+from pytest_triton.load.process import WorkerProcess
+from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, close_all
+
+
+class TritonclientEngine:
+    """Sends with ``tritonclient``: the asyncio clients of HTTP and gRPC, and gRPC's streams.
+
+    It encodes every request anew, as a program that serves its users would. So it says what such a program gets, and
+    takes more of the machine than the wire engine does.
+    """
+
+    name = "tritonclient"
+
+    def refusal(self, load: Load) -> str | None:
+        """Say why this engine cannot send ``load``, or None if it can."""
+        if not isinstance(load.concurrency, int) or load.concurrency < 1:
+            return f"the tritonclient engine needs a concurrency of at least 1, not {load.concurrency!r}"
+        if load.streaming and load.protocol != "grpc":
+            return "only gRPC has streams"
+        if load.shared_memory != "none":
+            return f"the tritonclient engine does not send through {load.shared_memory} shared memory"
+        return None
+
+    def open(self, plan: Plan) -> WorkerSession:
+        """Prepare the requests and open the connections. Raises ``EngineError``."""
+        refusal = self.refusal(plan.load)
+        if refusal:
+            raise EngineError(refusal)
+        if not plan.requests.requests:
+            raise EngineError("there is no request to send")
+        if not plan.timeout > 0:
+            raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
+        return _open(plan)
+
+
+def _open(plan: Plan) -> WorkerSession:
+    concurrency = plan.load.concurrency
+    assert isinstance(concurrency, int)
+    alone = plan.load.open_loop and plan.load.sequence_length is None
+    parts = max(1, plan.workers if alone else min(plan.workers, concurrency))
+    packed = pickle.dumps(replace(plan, headers=dict(plan.headers)))
+    setup: Message = {
+        "patience": CONNECTING,
+        "parts": parts,
+        "streams": plan.requests.streams,
+        "sequences": describe_sequences(plan, id_form="decimal"),
+        "arrivals": describe_arrivals(plan),
+        "columns": describe_columns(plan),
+    }
+    workers: list[WorkerProcess] = []
+    try:
+        for part in range(parts):
+            share = {**setup, "part": part}
+            workers.append(WorkerProcess(share, [packed], timeout=SLACK, module="tritonclient_worker", packages=True))
+        for worker in workers:
+            answer, _ = worker.receive(timeout=CONNECTING + SLACK)
+            if answer["kind"] == "unreachable":
+                reason = f"no connection to {plan.address}: {answer['reason']}"
+                raise EngineError(reason, hint="Does the server still run?")
+            if answer["kind"] == "unsendable":
+                raise EngineError(f"the tritonclient engine cannot send this load: {answer['reason']}")
+    except BaseException:
+        close_all(workers)
+        raise
+    return WorkerSession(workers, concurrency=0 if plan.load.open_loop else concurrency, timeout=plan.timeout)
