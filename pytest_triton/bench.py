@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_triton.case import Candidate, Case, digest
 from pytest_triton.deployment import Deployer, Deployment
@@ -14,11 +13,7 @@ from pytest_triton.protocol import Effort, Watcher, measure
 from pytest_triton.saturation import find_concurrency
 from pytest_triton.server.base import Server
 from pytest_triton.verdict import Verdict, judge
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Outputs = Mapping[str, NDArray[Any]]
+from pytest_triton.verification import Answers
 
 PROBE = Effort(warmup=0.3, warmup_requests=2, warmup_limit=2.0, seconds=0.8, requests=16, limit=4.0, looks=1)
 """The effort of one point while a load is looked for."""
@@ -41,20 +36,20 @@ class Bench:
     server: Server
     engine: Engine
     deployer: Deployer = field(init=False)
-    _references: dict[str, Outputs] = field(default_factory=dict)
+    _references: dict[str, Answers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.deployer = Deployer(self.server)
 
-    def reference(self, case: Case) -> Outputs:
-        """Return the outputs of the default configuration for the case's inputs."""
+    def reference(self, case: Case) -> Answers:
+        """Return what the default configuration answers to the case's requests, by their index."""
         inputs = case.inputs
         shapes = {name: list(shape) for name, shape in inputs.shapes.items()}
-        key = digest([case.candidate.model, shapes, inputs.seed, case.load.batch_size, id(inputs.data)])
+        drawn = [inputs.seed, inputs.count, inputs.validate, case.load.batch_size, case.load.sequence_length]
+        key = digest([case.candidate.model, shapes, *drawn, id(inputs.data)])
         if key not in self._references:
             deployment = self.deployer.deploy(Candidate(case.candidate.model))
-            request = self.deployer.request(deployment, inputs, case.load.batch_size)
-            self._references[key] = self.deployer.verify(deployment, request)
+            self._references[key] = self.deployer.prepare(deployment, case).answers
         return self._references[key]
 
     def evaluate(
@@ -62,7 +57,7 @@ class Bench:
         case: Case,
         effort: Effort,
         *,
-        reference: Outputs | None = None,
+        reference: Answers | None = None,
         watch: Watcher | None = None,
     ) -> Evaluation:
         """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""

@@ -10,7 +10,7 @@ from functools import reduce
 from pytest_triton.case import Case
 from pytest_triton.composing import Composing, Counting, add_up
 from pytest_triton.deployment import Deployer, Deployment
-from pytest_triton.load.base import Engine, RequestSet
+from pytest_triton.load.base import Engine
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
@@ -101,11 +101,10 @@ def compare(
 def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
     case = side.contender.case
     deployment = side.contender.deploy()
-    request = deployer.request(deployment, case.inputs, case.load.batch_size)
-    deployer.verify(deployment, request)
+    requests = deployer.prepare(deployment, case).requests
     side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
     seconds = max(seconds, cycle_of(case.load))
-    with open_load(server, engine, case, RequestSet.of(request)) as session:
+    with open_load(server, engine, case, requests) as session:
         session.start()
         session.collect(seconds=0.2, requests=2 * under_way(case.load), limit=5.0)
         counting, usage = Counting(server.control, deployment.name), server.usage()

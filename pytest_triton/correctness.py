@@ -41,10 +41,11 @@ def find_misfit(outputs: Outputs, metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
-def find_difference(outputs: Outputs, reference: Outputs) -> str | None:
+def find_difference(outputs: Outputs, reference: Outputs, datatypes: Mapping[str, str] | None = None) -> str | None:
     """Say where ``outputs`` differ from ``reference`` by more than the tolerance of their type, or None.
 
-    The sentence names the output, the largest difference and its index.
+    The sentence names the output, the largest difference and its index. ``datatypes`` are Triton's, where known: BF16,
+    which NumPy lacks, comes as float32 and is compared as what it was.
     """
     import numpy as np
 
@@ -55,7 +56,8 @@ def find_difference(outputs: Outputs, reference: Outputs) -> str | None:
         if got.shape != expected.shape:
             return f"output {name!r} has shape {list(got.shape)}, expected {list(expected.shape)}"
         if got.dtype.kind == "f":
-            relative, absolute = _TOLERANCE[got.dtype.itemsize]
+            short = (datatypes or {}).get(name) == "BF16"
+            relative, absolute = _TOLERANCE[2 if short else got.dtype.itemsize]
             if np.allclose(got, expected, rtol=relative, atol=absolute, equal_nan=True):
                 continue
             gap = np.nan_to_num(np.abs(got.astype(np.float64) - expected.astype(np.float64)), nan=np.inf)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_triton.case import Candidate, Inputs, Value
-from pytest_triton.correctness import find_difference, find_empty, find_misfit
+from pytest_triton.case import Candidate, Case, Inputs, Value
 from pytest_triton.errors import MeasurementError, ModelLoadError
-from pytest_triton.load.base import Request
-from pytest_triton.load.inputs import make_request
+from pytest_triton.load.base import RequestSet
+from pytest_triton.load.inputs import make_requests
 from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.server.base import Server
+from pytest_triton.verification import AT_MOST, Answers, Verification, Verified, takes_sequences
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-
-class WrongOutputs(MeasurementError):
-    """A configuration answers with other outputs than the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +53,22 @@ def count_instances(configuration: ModelConfig) -> int:
     return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """For what a deployment's answers were looked at, and what came of it."""
+
+    inputs: Inputs
+    batch_size: int
+    sequences: bool
+    reference: Answers | None
+    verified: Verified
+
+    def covers(self, inputs: Inputs, batch_size: int, sequences: bool, reference: Answers | None) -> bool:
+        # Data may be arrays or code, which have no useful equality.
+        same = self.inputs is inputs and self.reference is reference
+        return same and (self.batch_size, self.sequences) == (batch_size, sequences)
+
+
 @dataclass(slots=True)
 class Deployer:
     """Puts candidates onto one running server and remembers what is there."""
@@ -67,6 +77,7 @@ class Deployer:
     _defaults: dict[str, ModelConfig] = field(default_factory=dict)
     _there: dict[str, tuple[ModelConfig, Deployment]] = field(default_factory=dict)
     _cold: dict[str, dict[str, float]] = field(default_factory=dict)
+    _known: dict[str, _Known] = field(default_factory=dict)
 
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
@@ -108,6 +119,7 @@ class Deployer:
         """
         control = self.server.control
         self._there.pop(name, None)
+        self._known.pop(name, None)
         self._cold[name] = {"load_time": control.load(name, wanted)}
         applied = control.configuration(name)
         if wanted is None:
@@ -136,13 +148,40 @@ class Deployer:
 
     def remove(self, name: str) -> None:
         """Unload what is served under ``name``."""
+        self._known.pop(name, None)
         if self._there.pop(name, None) is not None:
             self.server.control.unload(name)
 
-    def request(self, deployment: Deployment, inputs: Inputs, batch_size: int) -> Request:
-        """Make the request that measures ``deployment``; the same inputs for every candidate of a model."""
+    def prepare(self, deployment: Deployment, case: Case, reference: Answers | None = None) -> Verified:
+        """Make the requests of ``case`` and check the answers to them; the same inputs for every candidate of a model.
+
+        What has been checked already is made no second time, and one request is sent to see that it is still answered.
+        Raises ``InputError`` when the requests cannot be made, and what ``Verification.verify`` raises.
+        """
+        name, inputs, batch_size = deployment.name, case.inputs, case.load.batch_size
+        sequences = case.load.sequence_length is not None or takes_sequences(deployment.configuration)
+        verification = Verification(
+            self.server,
+            name,
+            deployment.candidate.model,
+            deployment.configuration,
+            sequences=sequences,
+            validate=inputs.validate,
+            reference=reference,
+        )
+        known = self._known.get(name)
+        if known is not None and known.covers(inputs, batch_size, sequences, reference):
+            replace(verification, validate="none").verify(known.verified.requests, at_most=1)
+            return known.verified
+        verified = verification.verify(self._make_requests(deployment, inputs, batch_size), at_most=AT_MOST)
+        if "load_time" in self._cold[name] and verified.first_seconds is not None:
+            self._cold[name].setdefault("first_request_latency", verified.first_seconds)
+        self._known[name] = _Known(inputs, batch_size, sequences, reference, verified)
+        return verified
+
+    def _make_requests(self, deployment: Deployment, inputs: Inputs, batch_size: int) -> RequestSet:
         configuration = deployment.configuration
-        return make_request(
+        return make_requests(
             self.server.control.metadata(deployment.name),
             max_batch_size=configuration.max_batch_size,
             inputs=inputs,
@@ -150,30 +189,6 @@ class Deployer:
             model=deployment.name,
             optional={i.name for i in configuration.input if i.optional},
         )
-
-    def verify(
-        self, deployment: Deployment, request: Request, reference: Mapping[str, NDArray[Any]] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Send ``request`` once, check the answer and return its outputs.
-
-        Raises ``RequestError`` when the model fails, ``WrongOutputs`` when an output is empty, has another
-        shape than is declared, or differs from ``reference``.
-        """
-        began = time.monotonic()
-        outputs = self.server.control.infer(deployment.name, request.inputs, request.datatypes)
-        cold = self._cold[deployment.name]
-        if "load_time" in cold:
-            cold.setdefault("first_request_latency", time.monotonic() - began)
-        metadata = self.server.control.metadata(deployment.name)
-        wrong = find_empty(outputs) or find_misfit(outputs, metadata)
-        wrong = wrong or (find_difference(outputs, reference) if reference is not None else None)
-        if wrong:
-            raise WrongOutputs(
-                f"{deployment.candidate.model}: wrong outputs: {wrong}",
-                model=deployment.candidate.model,
-                hint="A configuration that answers wrongly is disqualified however fast it is.",
-            )
-        return outputs
 
     def cold_start(self, deployment: Deployment) -> dict[str, float]:
         """Return how the deployment began, in seconds: its ``load_time`` and its ``first_request_latency``."""

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import Case, Load, Phases
 from pytest_triton.composing import Counting
@@ -20,10 +19,8 @@ from pytest_triton.server.base import Server
 from pytest_triton.slo import SLO
 from pytest_triton.statistics import steady_start
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
+from pytest_triton.verification import Answers
 from pytest_triton.windows import merge
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SLICE = 0.5
 """Seconds between two looks at the server's health and two lines of progress."""
@@ -73,14 +70,14 @@ def measure(
     effort: Effort | None = None,
     deployer: Deployer | None = None,
     deployment: Deployment | None = None,
-    reference: Mapping[str, NDArray[Any]] | None = None,
+    reference: Answers | None = None,
     watch: Watcher | None = None,
 ) -> Measurement:
     """Measure ``case`` on ``server``: deploy its candidate, check its outputs, warm up, measure.
 
     ``engine`` is the wire engine unless another is given. The candidate is deployed unless ``deployment`` says that
-    it is already there. The load's concurrency must be a number. A clear PASS or FAIL of the case's SLO stops at the
-    first of ``effort.looks`` looks that shows it.
+    it is already there. ``reference`` is what the answers must be, by the index of the request. The load's concurrency
+    must be a number. A clear PASS or FAIL of the case's SLO stops at the first of ``effort.looks`` looks that shows it.
 
     Raises ``ServerError`` when the server refuses the candidate, fails the request or dies, ``WrongOutputs``,
     ``InputError``, ``EngineError``. A measurement that is not valid comes back with its ``problems``.
@@ -88,10 +85,9 @@ def measure(
     effort, engine = effort or Effort(), engine or WireEngine()
     deployer = deployer or Deployer(server)
     deployment = deployment or deployer.deploy(case.candidate)
-    request = deployer.request(deployment, case.inputs, case.load.batch_size)
-    deployer.verify(deployment, request, reference)
+    requests = deployer.prepare(deployment, case, reference).requests
     run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances())
-    with open_load(server, engine, case, RequestSet.of(request)) as session:
+    with open_load(server, engine, case, requests) as session:
         session.start()
         steady = run.warm_up(session)
         measurement = run.look(session, deployer.cold_start(deployment))

@@ -128,7 +128,11 @@ def _column(tensors: Tensors, name: str, value: Any) -> list[Any]:
     if more < 1:
         return [array]
     if not len(array):
-        raise InputError(f"the data given for {name!r} is empty, of shape {list(array.shape)}", model=tensors.model)
+        raise InputError(
+            f"the data given for {name!r} is empty, of shape {list(array.shape)}",
+            hint="Give one entry for each request.",
+            model=tensors.model,
+        )
     if tensors.batch and more == 1:
         return [array[places] for places in _rotation(len(array), tensors.batch[0])]
     if more == 1 + len(tensors.batch):

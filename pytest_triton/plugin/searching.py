@@ -11,7 +11,7 @@ import pytest
 from pytest_triton.bench import Bench, Evaluation
 from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, confirm
-from pytest_triton.deployment import Deployment, WrongOutputs
+from pytest_triton.deployment import Deployment
 from pytest_triton.errors import MeasurementError, ModelLoadError, PytestTritonError, RequestError, SLOViolation
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import metric
@@ -24,6 +24,7 @@ from pytest_triton.results.winner import Install, write_winner
 from pytest_triton.search.selection import Status
 from pytest_triton.search.strategies import Measure, Skip, Strategy
 from pytest_triton.verdict import Outcome
+from pytest_triton.verification import WrongOutputs
 
 if TYPE_CHECKING:
     from pytest_triton.plugin.perf import TritonPerf

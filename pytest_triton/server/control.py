@@ -73,7 +73,7 @@ class ModelControl:
             return error.reason
         if reply.ok:
             return ""
-        return f"HTTP status {reply.status}: {reply.reason}. {advise_access(str(reply.status))}".rstrip()
+        return f"HTTP status {reply.status}: {reply.reason}. {advise_access(str(reply.status))}".rstrip(". ")
 
     def server_live(self) -> bool:
         """Say whether the server answers at all."""
@@ -101,7 +101,7 @@ class ModelControl:
         """
         body = b"{}"
         if configuration is not None:
-            body = json.dumps({"parameters": {"config": _to_json(model, configuration)}}).encode()
+            body = json.dumps({"parameters": {"config": configuration_as_json(model, configuration)}}).encode()
         written = server_log.measure(self._log)
         began = time.monotonic()
         reply = self._ask(
@@ -157,10 +157,18 @@ class ModelControl:
         return {name: add_up_statistics({"model_stats": each}) for name, each in versions.items()}
 
     def infer(
-        self, model: str, inputs: Mapping[str, NDArray[np.generic]], datatypes: Mapping[str, str]
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[np.generic]],
+        datatypes: Mapping[str, str],
+        *,
+        parameters: Mapping[str, str | int | bool] | None = None,
     ) -> dict[str, NDArray[np.generic]]:
-        """Send one request and return all outputs. Raises ``RequestError`` with Triton's message."""
-        body, header_length = encode_request(inputs, datatypes, model=model)
+        """Send one request, with its ``parameters``, and return all outputs.
+
+        Raises ``RequestError`` with Triton's message.
+        """
+        body, header_length = encode_request(inputs, datatypes, parameters=parameters, model=model)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
         reply = self._ask(
             "POST",
@@ -306,7 +314,8 @@ def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:
     )
 
 
-def _to_json(model: str, configuration: ModelConfig) -> str:
+def configuration_as_json(model: str, configuration: ModelConfig) -> str:
+    """Return ``configuration`` as the load API takes it for ``model``."""
     from pytest_triton.repository.configuration import to_json
 
     fields = to_json(configuration)

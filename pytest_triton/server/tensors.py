@@ -1,4 +1,4 @@
-"""Tensors to and from the bytes of Triton's HTTP protocol (KServe v2 with the binary tensor data extension)."""
+"""Tensors to and from bytes as Triton has them, and whole messages of its HTTP protocol (KServe v2, binary tensors)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 def encode_request(
-    inputs: Mapping[str, NDArray[np.generic]], datatypes: Mapping[str, str], *, model: str = ""
+    inputs: Mapping[str, NDArray[np.generic]],
+    datatypes: Mapping[str, str],
+    *,
+    parameters: Mapping[str, str | int | bool] | None = None,
+    model: str = "",
 ) -> tuple[bytes, int]:
     """Return the body of an inference request that asks for all outputs as binary data, and its header's length.
 
-    BF16 tensors are given as float32 arrays, BYTES tensors as arrays of bytes or str. Raises ``InputError`` when an
-    array does not have the data type that ``datatypes`` names for it.
+    BF16 tensors are given as float32 arrays or as ml_dtypes has them, BYTES tensors as arrays of bytes or str. Raises
+    ``InputError`` when an array does not have the data type that ``datatypes`` names for it.
+    ``parameters`` are the request's own.
     """
     described = []
     chunks = []
     for name, array in inputs.items():
-        data = _to_bytes(name, array, datatypes[name], model)
+        data = encode_tensor(name, array, datatypes[name], model)
         described.append(
             {
                 "name": name,
@@ -37,7 +42,9 @@ def encode_request(
             }
         )
         chunks.append(data)
-    header = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
+    header = json.dumps(
+        {"inputs": described, "parameters": {"binary_data_output": True, **(parameters or {})}}
+    ).encode()
     return b"".join([header, *chunks]), len(header)
 
 
@@ -54,21 +61,24 @@ def decode_response(body: bytes, header_length: int | None, *, model: str = "") 
         if size is None:
             tensors[output["name"]] = _from_json(output)
         else:
-            tensors[output["name"]] = _from_bytes(output, body[end : end + size], model)
+            tensors[output["name"]] = decode_tensor(output, body[end : end + size], model)
             end += size
     return tensors
 
 
-def _to_bytes(name: str, array: NDArray[np.generic], datatype: str, model: str) -> bytes:
+def encode_tensor(name: str, array: NDArray[np.generic], datatype: str, model: str) -> bytes:
+    """Return the bytes of an input. Raises ``InputError`` when the array does not have its data type."""
     import numpy as np
     from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
     if datatype == "BYTES":
         serialized = serialize_byte_tensor(np.asarray(array, dtype=np.object_))
         return bytes(serialized.item()) if serialized.size else b""
-    known = np.float32 if datatype == "BF16" else triton_to_np_dtype(datatype)
+    known = triton_to_np_dtype(datatype)
     if known is None:
         raise InputError(f"input {name!r} has the unknown data type {datatype!r}", model=model)
+    if datatype == "BF16" and array.dtype == np.float32:
+        return _shorten(array.astype(np.float32))
     if array.dtype != np.dtype(known):
         wanted = np.dtype(known).name
         raise InputError(
@@ -76,14 +86,18 @@ def _to_bytes(name: str, array: NDArray[np.generic], datatype: str, model: str) 
             model=model,
             hint=f"Convert it: array.astype({wanted!r}).",
         )
-    return _shorten(array.astype(np.float32)) if datatype == "BF16" else array.tobytes()
+    return array.tobytes()
 
 
-def _from_bytes(output: Mapping[str, Any], data: bytes, model: str) -> NDArray[np.generic]:
+def decode_tensor(output: Mapping[str, Any], data: bytes, model: str) -> NDArray[np.generic]:
+    """Return an output with its ``name``, ``datatype`` and ``shape``. Raises ``RequestError`` when ``data`` is no such.
+
+    BF16 comes as float32, BYTES as an array of bytes.
+    """
     import numpy as np
     from tritonclient.utils import deserialize_bytes_tensor, triton_to_np_dtype
 
-    datatype, shape = output["datatype"], output["shape"]
+    name, datatype, shape = output["name"], output["datatype"], list(output["shape"])
     tensor: NDArray[np.generic]
     if datatype == "BYTES":
         tensor = deserialize_bytes_tensor(data)
@@ -92,7 +106,7 @@ def _from_bytes(output: Mapping[str, Any], data: bytes, model: str) -> NDArray[n
         tensor = np.frombuffer(data[: len(data) - len(data) % dtype.itemsize], dtype=dtype)
     if tensor.size != math.prod(shape):
         raise RequestError(
-            f"output {output['name']!r} has {len(data)} bytes, which do not fill {datatype} of shape {shape}",
+            f"output {name!r} has {len(data)} bytes, which do not fill {datatype} of shape {shape}",
             model=model,
             hint="A Python model served by an interpreter with NumPy 2 does this on Triton 2.51: use numpy<2 there.",
         )

@@ -24,6 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("breakdown", "repository", "load", "search"),
     ("server",),  # server -> repository is the one way between siblings
     ("lease", "correctness", "composing"),
+    ("verification",),
     ("deployment", "saturation"),
     ("protocol",),
     ("bench",),
