@@ -102,7 +102,9 @@ def open_load(server: Server, engine: Engine, case: Case, requests: RequestSet) 
     refusal = engine.refusal(case.load)
     if refusal:
         raise EngineError(f"the {engine.name} engine cannot send this load: {refusal}", model=case.candidate.model)
-    return engine.open(Plan(server.endpoints.http, case.load, requests))
+    endpoints = server.endpoints
+    address = endpoints.address(case.load.protocol)
+    return engine.open(Plan(address, case.load, requests, headers=endpoints.headers, tls=endpoints.tls))
 
 
 @dataclass(slots=True)
@@ -128,7 +130,7 @@ class _Run:
                 return
             # A short step while only requests are missing, so that no look comes much later than it could.
             step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
-            so_far.append(session.collect(seconds=step))
+            so_far.append(session.collect(seconds=max(step, session.shortest)))
             self.server.check()
             if session.hopeless:
                 return

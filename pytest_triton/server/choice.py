@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_triton.errors import OptionError, nearest
 from pytest_triton.server.base import Server
 from pytest_triton.server.embedded.server import EmbeddedServer
 from pytest_triton.server.local import PROGRAM, LocalServer
 from pytest_triton.server.remote import RemoteServer
+from pytest_triton.server.transport import NO_HEADERS
+
+if TYPE_CHECKING:
+    from pytest_triton.load.base import TLS
 
 KINDS = ("auto", "embedded", "local")
 
@@ -23,14 +28,22 @@ def resolve(kind: str) -> str:
 
 
 def choose(
-    kind: str, repository: Path | None, *, output: Path, arguments: Sequence[str] = (), python: str | None = None
+    kind: str,
+    repository: Path | None,
+    *,
+    output: Path,
+    arguments: Sequence[str] = (),
+    python: str | None = None,
+    tls: TLS | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Server:
     """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
 
-    Raises ``OptionError`` for anything else, and where a server of our own lacks a repository to serve.
+    ``tls`` and ``headers`` are for one at an address, and for no other. Raises ``OptionError`` for anything else, and
+    where a server of our own lacks a repository to serve.
     """
     if ":" in kind:
-        return RemoteServer(kind)
+        return RemoteServer(kind, tls=tls, headers=headers)
     if kind not in KINDS:
         raise OptionError(
             f"--triton-server={kind} is no kind of server",

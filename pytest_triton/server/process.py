@@ -177,7 +177,7 @@ class ChildServer(ABC):
         except OSError as error:
             raise ServerStartError(f"no process for the {self.kind} server can be started: {error}") from error
         self._control = ModelControl(
-            self._launched.endpoints.http,
+            self._launched.endpoints.address("http"),
             metrics=self._launched.endpoints.metrics,
             log=self.log,
             check=self._check_patiently,

@@ -21,7 +21,8 @@ def wait_until_ready(endpoints: Endpoints, *, server_id: str, timeout: float, en
     whether its process is gone, which ends the wait at once. ``timeout`` is in seconds.
     """
     # The metrics service comes last, and a server that cannot start it ends after it has said that it is ready.
-    waited_for = [(endpoints.http, "/v2/health/ready")]
+    address = endpoints.address("http")
+    waited_for = [(address, "/v2/health/ready")]
     waited_for += [(endpoints.metrics, "/metrics")] if endpoints.metrics is not None else []
     deadline = time.monotonic() + timeout
     while waited_for:
@@ -33,7 +34,7 @@ def wait_until_ready(endpoints: Endpoints, *, server_id: str, timeout: float, en
             del waited_for[0]
         else:
             time.sleep(POLL)
-    return _identify(ModelControl(endpoints.http), server_id)
+    return _identify(ModelControl(address), server_id)
 
 
 def _answers(address: str, path: str) -> bool:

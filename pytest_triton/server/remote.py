@@ -3,54 +3,39 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from pytest_triton.errors import OptionError, ServerDied, ServerUnavailable
 from pytest_triton.observation import ResourceUsage
-from pytest_triton.server.base import Endpoints
+from pytest_triton.server.address import parse_endpoints
+from pytest_triton.server.base import Control, Endpoints
 from pytest_triton.server.control import ModelControl
+from pytest_triton.server.grpc_control import GrpcControl
+from pytest_triton.server.transport import NO_HEADERS
 
-HTTP_PORT = 8000
-
-
-def parse_address(url: str) -> str:
-    """Return ``host:port`` of ``http://host:port`` or ``host:port``; the port is 8000 unless it is named.
-
-    Raises ``OptionError`` for anything else.
-    """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme in {"https", "grpc", "grpcs"}:
-        raise OptionError(
-            f"--triton-server={url}: {parts.scheme} is not supported yet",
-            hint="Name the server's HTTP endpoint: http://host:port, or host:port.",
-        )
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if (
-        parts.scheme != "http"
-        or not parts.hostname
-        or port == 0
-        or parts.path.strip("/")
-        or parts.query
-        or parts.username is not None
-    ):
-        raise OptionError(
-            f"--triton-server={url} is not the address of a server",
-            hint="Write http://host:port, or host:port.",
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{port or HTTP_PORT}"
+if TYPE_CHECKING:
+    from pytest_triton.load.base import TLS
 
 
 class RemoteServer:
-    """The Triton at ``url``. What its processes use cannot be seen from here, nor its log or its repository."""
+    """The Triton at ``url``. What its processes use cannot be seen from here, nor its log or its repository.
 
-    def __init__(self, url: str) -> None:
-        self._address = parse_address(url)
-        self._control = ModelControl(self._address)
+    ``url`` is ``http://host:port`` (or ``https``, ``grpc``, ``grpcs``), or ``host:port`` for HTTP, or one of HTTP and
+    one of gRPC with a comma between them; it is controlled over HTTP where it can be. ``tls`` says whom to trust and
+    who we are, ``headers`` go along with every request. Raises ``OptionError``.
+    """
+
+    def __init__(self, url: str, *, tls: TLS | None = None, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        self._endpoints = endpoints = parse_endpoints(url, tls=tls, headers=headers)
+        if endpoints.tls is not None:
+            _require_files(endpoints.tls)
+        self._control: Control
+        if endpoints.http is not None:
+            self._control = ModelControl(endpoints.http, headers=endpoints.headers, tls=endpoints.tls)
+        else:
+            self._control = GrpcControl(endpoints.address("grpc"), headers=endpoints.headers, tls=endpoints.tls)
         self._version = ""
 
     @property
@@ -61,7 +46,7 @@ class RemoteServer:
     @property
     def description(self) -> str:
         """One line for the header."""
-        return f"remote Triton {self._version} at {self._address}"
+        return f"remote Triton {self._version} at {self._endpoints.http or self._endpoints.grpc}"
 
     @property
     def version(self) -> str:
@@ -70,11 +55,11 @@ class RemoteServer:
 
     @property
     def endpoints(self) -> Endpoints:
-        """Its HTTP endpoint, the only one that is known."""
-        return Endpoints(http=self._address)
+        """Those of its endpoints that ``url`` names."""
+        return self._endpoints
 
     @property
-    def control(self) -> ModelControl:
+    def control(self) -> Control:
         """The client for its control plane."""
         return self._control
 
@@ -90,14 +75,12 @@ class RemoteServer:
 
     def start(self) -> None:
         """Look whether it is there and ready. Raises ``ServerUnavailable`` when it is not."""
-        if not self._control.server_live():
-            raise ServerUnavailable(
-                f"no Triton answers at http://{self._address}",
-                hint="Is it running, and is this the port of its HTTP endpoint (8000 by default)?",
-            )
+        trouble = self._control.trouble()
+        if trouble:
+            raise ServerUnavailable(f"no Triton answers at {self._url}: {trouble}", hint=self._advise(trouble))
         if not self._control.server_ready():
             raise ServerUnavailable(
-                f"the Triton at http://{self._address} is not ready",
+                f"the Triton at {self._url} is not ready",
                 hint="It may still load its models, or one has failed: read its log.",
             )
         self._version = str(self._control.server_metadata().get("version", ""))
@@ -107,8 +90,9 @@ class RemoteServer:
 
     def check(self) -> None:
         """Raise ``ServerDied`` when it does not answer any more."""
-        if not self._control.server_live():
-            raise ServerDied(f"the Triton at http://{self._address} does not answer any more")
+        trouble = self._control.trouble()
+        if trouble:
+            raise ServerDied(f"the Triton at {self._url} does not answer any more: {trouble}")
 
     def usage(self) -> ResourceUsage:
         """Return nothing but the time: its processes cannot be seen from here."""
@@ -117,3 +101,36 @@ class RemoteServer:
     def alias(self, model: str) -> str | None:
         """None: its repository lies elsewhere."""
         return None
+
+    @property
+    def _url(self) -> str:
+        """The endpoint that it is controlled over."""
+        secure = "s" if self._endpoints.tls is not None else ""
+        if self._endpoints.http is not None:
+            return f"http{secure}://{self._endpoints.http}"
+        return f"grpc{secure}://{self._endpoints.grpc}"
+
+    def _advise(self, trouble: str) -> str:
+        if "CERTIFICATE_VERIFY_FAILED" in trouble:
+            return "Whom to trust is named with --triton-ca=PATH, the PEM file of a certificate authority."
+        protocol, port = ("HTTP", 8000) if self._endpoints.http is not None else ("gRPC", 8001)
+        return f"Is it running, and is this the port of its {protocol} endpoint ({port} by default)?"
+
+
+def _require_files(tls: TLS) -> None:
+    """Raise ``OptionError`` unless a context can be made of the files: better now than as a broken connection."""
+    from pytest_triton.load.tls import make_context
+
+    for option, path in (("ca", tls.authorities), ("cert", tls.certificate), ("key", tls.key)):
+        if path and not Path(path).is_file():
+            raise OptionError(f"--triton-{option}={path}: there is no such file", hint="Name a PEM file.")
+    if tls.key and not tls.certificate:
+        raise OptionError(f"--triton-key={tls.key} has no certificate", hint="Name it with --triton-cert.")
+    try:
+        make_context(authorities=tls.authorities)
+        make_context(certificate=tls.certificate, key=tls.key)
+    except OSError as error:
+        which = "ca" if not tls.certificate else "ca, --triton-cert or --triton-key"
+        raise OptionError(
+            f"--triton-{which} cannot be used: {error.strerror or error}", hint="Each is a PEM file."
+        ) from error
