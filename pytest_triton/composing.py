@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 
 from pytest_triton.observation import ServerStatistics
-from pytest_triton.server.control import ModelControl
+from pytest_triton.server.base import Control
 
 Composing = Mapping[str, ServerStatistics]
 """Statistics of the models that one model calls, by name."""
@@ -19,7 +19,7 @@ class Counting:
     every other model that served requests meanwhile, which on a server that others use may be one too many.
     """
 
-    def __init__(self, control: ModelControl, model: str) -> None:
+    def __init__(self, control: Control, model: str) -> None:
         """Begin to count. ``model`` must be loaded."""
         self._control = control
         self._model = model
@@ -39,7 +39,7 @@ class Counting:
         return own, {name: each for name, each in called.items() if not ensemble_steps(self._control, name)}
 
 
-def ensemble_steps(control: ModelControl, model: str) -> tuple[str, ...]:
+def ensemble_steps(control: Control, model: str) -> tuple[str, ...]:
     """Name the models that an ensemble consists of, in the order of its steps; of an inner ensemble, its steps.
 
     An ensemble computes nothing itself. Empty for a model that is none.
