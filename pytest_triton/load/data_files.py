@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,11 @@ def read_path(path: Path, tensors: Tensors) -> list[list[Sample]]:
             return read_json(path, tensors)
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", hint=error.hint, model=tensors.model) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"input data cannot be read from {path}: {error}", model=tensors.model) from error
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or error
+        raise InputError(
+            f"input data cannot be read from {path}: {reason}", hint=f"Give {KINDS}.", model=tensors.model
+        ) from error
     raise InputError(f"input data cannot be read from {path}", hint=f"Give {KINDS}.", model=tensors.model)
 
 
