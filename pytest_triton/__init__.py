@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_triton.case import Candidate, Case, Inputs, Load
+    from pytest_triton.case import Candidate, Case, Inputs, Load, Phases
     from pytest_triton.errors import PytestTritonError, SLOViolation
     from pytest_triton.measurement import Measurement
     from pytest_triton.metrics import Estimate
@@ -39,6 +39,7 @@ __all__ = [
     "LocalServer",
     "Measurement",
     "Outcome",
+    "Phases",
     "PytestTritonError",
     "RemoteServer",
     "SLOViolation",
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "case": ("Candidate", "Case", "Inputs", "Load"),
+    "case": ("Candidate", "Case", "Inputs", "Load", "Phases"),
     "errors": ("PytestTritonError", "SLOViolation"),
     "protocol": ("Effort", "measure"),
     "measurement": ("Measurement",),

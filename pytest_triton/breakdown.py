@@ -142,7 +142,8 @@ def _name_slowest(measurement: Measurement) -> str:
     """Name the model that most of the time goes to, of those that the measured one calls; "" where there is none."""
     parts = called(measurement)
     total = sum(part.total for part in parts.values())
-    if total <= 0:
+    mean = measurement.metrics.get("mean")
+    if total <= 0 or (mean is not None and total < _MOST * mean.value * measurement.requests):
         return ""
     name, part = max(parts.items(), key=lambda item: item[1].total)
     waits = part.server_queue > part.server_compute_infer

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from pytest_triton.case import Candidate, Case, digest
+from pytest_triton.case import Candidate, Case, Load, digest
 from pytest_triton.errors import MarkerError, PytestTritonError
 from pytest_triton.plugin import markers, options
 from pytest_triton.plugin.keys import PLAN
+from pytest_triton.plugin.loads import make_load, read_value, triton_load
 from pytest_triton.plugin.markers import Wish
 
 BEST = "best"
-_LETTERS = {"concurrency": "c", "batch_size": "bs", "protocol": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Plan:
 def expand(metafunc: pytest.Metafunc, marks: list[pytest.Mark]) -> None:
     """Turn the markers of one test function into test cases. Problems are collection errors without a traceback."""
     try:
-        wish = markers.read(marks)
+        wish = markers.read(marks, metafunc.definition.path.parent)
         if wish.search is not None:
             _expand_search(metafunc, wish)
         elif PLAN in metafunc.fixturenames and wish.expanded:
@@ -61,7 +61,7 @@ def expand(metafunc: pytest.Metafunc, marks: list[pytest.Mark]) -> None:
 
 def plan_of(node: pytest.Item) -> Plan:
     """Return the plan of a test that was not expanded, from all its markers, a parameter's own among them."""
-    wish = markers.read(node.iter_markers())
+    wish = markers.read(node.iter_markers(), node.path.parent)
     if wish.expanded or wish.search is not None:
         raise MarkerError(
             "a list of loads and triton_search belong on the test function, its class or module",
@@ -86,11 +86,13 @@ def model_of(wish: Wish, test_file: Path) -> str:
 
 
 def _cases(wish: Wish, test_file: Path) -> Iterator[tuple[str, Case]]:
+    from pytest_triton.search.labels import label_axes
+
     model = model_of(wish, test_file)
-    for values in itertools.product(*wish.loads.values()):
-        load = dict(zip(wish.loads, values, strict=True))
-        name = "-".join(f"{_LETTERS[field]}{value}" for field, value in load.items() if field in wish.expanded)
-        yield name, Case(Candidate(model), markers.make_load(load), wish.inputs, wish.slo)
+    labels = label_axes({field: values for field, values in wish.loads.items() if field in wish.expanded})
+    names = map("-".join, itertools.product(*labels.values()))
+    for name, values in zip(names, wish.combinations(), strict=True):
+        yield name, Case(Candidate(model), wish.load(values), wish.inputs, wish.slo)
 
 
 def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:
@@ -119,12 +121,21 @@ def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
     for field in wish.expanded:
         # A list in triton_load beside a search is one more axis of it.
         axes.setdefault(field, loads[field])
-    base_load = markers.make_load({field: values[0] for field, values in loads.items()})
-    base = Case(Candidate(model_of(wish, metafunc.definition.path)), base_load, wish.inputs, wish.slo)
+    single = {field: values[0] for field, values in loads.items() if field not in axes}
+    base = Case(Candidate(model_of(wish, metafunc.definition.path)), Load(), wish.inputs, wish.slo)
+    test_folder = metafunc.definition.path.parent
     points = {}
-    for point in expand_axes(axes, canonical_path, canonical_value, markers.check_load):
+    for point in expand_axes(
+        axes, canonical_path, canonical_value, lambda name, value: read_value(name, value, test_folder)
+    ):
         candidate = replace(base.candidate, patch=point.patch)
-        points[point.id] = replace(base, candidate=candidate, load=replace(base.load, **point.load))
+        load = make_load({**triton_load(), **single, **point.load}, search=True)
+        points[point.id] = replace(base, candidate=candidate, load=load)
+    # The search's own load is the first one's; where the concurrency is looked for, also for the default.
+    first = next(iter(points.values())).load
+    if single.get("concurrency") in (None, "auto") and "concurrency" not in wish.expanded and not first.open_loop:
+        first = replace(first, concurrency="auto")
+    base = replace(base, load=first)
     key = digest([metafunc.definition.nodeid, wish.search.objective, [case.key for case in points.values()]])
     return Search(key, wish.search.objective, base, points)
 

@@ -80,7 +80,10 @@ def triton_server(
 def triton_client(
     request: pytest.FixtureRequest, triton_repository: Path | None, triton_server_args: list[str]
 ) -> Iterator[InferenceServerClient]:
-    """A ``tritonclient.http`` client, with the test's model loaded in its default configuration."""
+    """A ``tritonclient`` client, with the test's model loaded in its default configuration.
+
+    It is ``tritonclient.http``'s, or ``tritonclient.grpc``'s where only gRPC is known of a running server.
+    """
     __tracebackhide__ = True
     from pytest_triton.case import Candidate
     from pytest_triton.errors import PytestTritonError
@@ -90,16 +93,16 @@ def triton_client(
 
     state = _state(request)
     try:
-        model = model_of(read(request.node.iter_markers()), request.path)
+        model = model_of(read(request.node.iter_markers(), request.path.parent), request.path)
         if triton_repository is not None and not options.is_remote(request.config):
             find_in_repository(triton_repository, model)
         bench = state.bench(triton_repository, triton_server_args)
         bench.deployer.deploy(Candidate(model))
     except PytestTritonError as error:
         raise error.with_traceback(None) from None
-    from tritonclient.http import InferenceServerClient
+    from pytest_triton.plugin.client import open_client
 
-    client = InferenceServerClient(bench.server.endpoints.http, connection_timeout=60, network_timeout=600)
+    client = open_client(bench.server.endpoints)
     yield client
     client.close()
 

@@ -18,12 +18,14 @@ PLAN = "_triton_plan"
 """The fixture that carries what a test measures."""
 MARKERS = {
     "triton_model": "triton_model(name): the model to measure. Default: the model whose folder the test file lies in.",
-    "triton_load": "triton_load(concurrency=1, batch_size=1, protocol='http'): how requests are sent. concurrency may "
-    "be 'auto'. A list means one test case each.",
+    "triton_load": "triton_load(concurrency=1, batch_size=1, protocol='http', rate=None, arrivals='poisson', "
+    "sequence_length=None, streaming=False, shared_memory='none'): how requests are sent. concurrency may be 'auto'; "
+    "rate='400/s' sends when requests are due, whatever is in flight. A list means one test case each.",
     "triton_slo": "triton_slo(**bounds): what the model must deliver, as in p99='25ms', throughput='400/s', "
     "error_rate='0%', or batch=('>=', 2).",
-    "triton_input": "triton_input(shape={}, data=None, seed=0): what the requests carry. Shapes as in dims; data is a "
-    "path to an .npz, a callable (rng, inputs), or a mapping from input to an array, a scalar or a (low, high) range.",
+    "triton_input": "triton_input(shape={}, data=None, seed=0, count=1, validate='none'): what the requests carry. "
+    "Shapes as in dims, a size (low, high) drawn for each request; data is 'zero', a path (.npz, a folder, or Perf "
+    "Analyzer's .json), a callable (rng, inputs), or maps inputs to an array, a scalar or a (low, high) range.",
     "triton_search": "triton_search(axes, objective='throughput'): measure every combination of the axes, fields of "
     "ModelConfig or of the load, each mapped to a list of values, and pick the best.",
 }

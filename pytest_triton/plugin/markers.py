@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import pytest
 from pytest_triton.case import Inputs, Load
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
 from pytest_triton.plugin.keys import MARKERS
+from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
 from pytest_triton.slo import SLO
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the markers of one test ask for. ``loads`` maps a load field to the values to take in turn."""
+    """What the markers of one test ask for. ``loads`` maps a load field to the values to take in turn.
+
+    A concurrency of None was not given.
+    """
 
     model: str | None
     loads: Mapping[str, list[Any]]
@@ -26,6 +31,16 @@ class Wish:
     slo: SLO
     search: SearchWish | None
     expanded: frozenset[str] = frozenset()
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of every case, without those of a search's axes."""
+        for values in itertools.product(*self.loads.values()):
+            yield dict(zip(self.loads, values, strict=True))
+
+    def load(self, values: Mapping[str, Any]) -> Load:
+        """Make the load of one case. Raises ``MarkerError`` when values contradict each other."""
+        load: Load = _named("triton_load", lambda: make_load(values))
+        return load
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +57,44 @@ def _model(name: str) -> str:
     return name
 
 
-def _load(concurrency: Any = None, batch_size: Any = 1, protocol: Any = "http") -> dict[str, Any]:
-    return {"concurrency": concurrency, "batch_size": batch_size, "protocol": protocol}
-
-
-def _input(shape: Mapping[str, Any] | None = None, data: Any = None, seed: int = 0) -> Inputs:
+def _input(
+    shape: Mapping[str, Any] | None = None, data: Any = None, seed: int = 0, count: int = 1, validate: str = "none"
+) -> Inputs:
     shapes = {} if shape is None else shape
     if not isinstance(shapes, Mapping):
         raise UsageError(f"shape={shapes!r} is no mapping", hint="write shape={'INPUT': [3, 224, 224]}")
-    if not isinstance(seed, int):
-        raise UsageError(f"seed={seed!r} is no integer")
+    if not _is_count(seed, 0):
+        raise UsageError(f"seed={seed!r} is no integer, at least 0")
+    if not _is_count(count, 1):
+        raise UsageError(f"count={count!r}", hint="write a number of different requests, at least 1")
+    if validate not in ("none", "sample", "all"):
+        raise UsageError(f"validate={validate!r}", hint="write 'none', 'sample' or 'all'")
     if not (data is None or callable(data) or isinstance(data, str | Path | Mapping)):
-        raise UsageError(f"data={data!r} is no path, callable or mapping")
-    return Inputs({name: _shape(name, dims) for name, dims in shapes.items()}, data, seed)
+        raise UsageError(f"data={data!r} is no path, callable or mapping, and not 'zero'")
+    return Inputs({name: _shape(name, dims) for name, dims in shapes.items()}, data, seed, count, validate)  # type: ignore[arg-type]
 
 
-def _shape(name: str, dims: Any) -> tuple[int, ...]:
-    if not isinstance(dims, list | tuple) or not all(_is_count(d, 0) for d in dims):
-        raise UsageError(f"shape of {name!r} is {dims!r}", hint="write a list of sizes, as in [3, 224, 224]")
+def _place(inputs: Inputs, folder: Path) -> Inputs:
+    """Let a relative path of the data begin in ``folder``."""
+    data = inputs.data
+    if isinstance(data, Path) or (isinstance(data, str) and data != "zero"):
+        return replace(inputs, data=folder / data)
+    return inputs
+
+
+def _shape(name: str, dims: Any) -> tuple[int | tuple[int, int], ...]:
+    if not isinstance(dims, list | tuple) or not all(_is_size(size) for size in dims):
+        raise UsageError(
+            f"shape of {name!r} is {dims!r}",
+            hint="write a list of sizes, as in [3, 224, 224]; a pair (low, high) for one that each request draws",
+        )
     return tuple(dims)
+
+
+def _is_size(size: Any) -> bool:
+    if isinstance(size, tuple):
+        return len(size) == 2 and all(_is_count(end, 0) for end in size) and size[0] <= size[1]
+    return _is_count(size, 0)
 
 
 def _search(axes: Any, objective: str = "throughput") -> SearchWish:
@@ -75,7 +109,7 @@ def _slo(**bounds: Any) -> dict[str, Any]:
 
 _READERS: dict[str, Callable[..., Any]] = {
     "triton_model": _model,
-    "triton_load": _load,
+    "triton_load": triton_load,
     "triton_slo": _slo,
     "triton_input": _input,
     "triton_search": _search,
@@ -86,18 +120,11 @@ def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def check_load(name: str, value: Any) -> None:
-    """Raise ``UsageError`` when ``value`` is impossible for a field of the load."""
-    if name == "concurrency" and not (value == "auto" or _is_count(value, 1)):
-        raise UsageError(f"concurrency={value!r}", hint="write a number of requests in flight, at least 1, or 'auto'")
-    if name == "batch_size" and not _is_count(value, 1):
-        raise UsageError(f"batch_size={value!r}", hint="write a number, at least 1")
-    if name == "protocol" and value != "http":
-        raise UsageError(f"protocol={value!r}", hint="this version sends over 'http'")
+def read(marks: Iterable[pytest.Mark], folder: Path) -> Wish:
+    """Read the markers of one test, nearest first; paths begin in ``folder``.
 
-
-def read(marks: Iterable[pytest.Mark]) -> Wish:
-    """Read the markers of one test, nearest first. Raises ``MarkerError`` naming marker and argument."""
+    Raises ``MarkerError`` naming marker and argument.
+    """
     found: dict[str, Any] = {}
     bounds: dict[str, Any] = {}
     for mark in marks:
@@ -109,23 +136,31 @@ def read(marks: Iterable[pytest.Mark]) -> Wish:
         elif mark.name.startswith("triton_"):
             raise MarkerError(f"unknown marker {mark.name!r}", hint=nearest(mark.name, MARKERS))
     search = found.get("triton_search")
-    loads = dict(found.get("triton_load", _load()))
-    if loads["concurrency"] is None:
-        loads["concurrency"] = 1 if search is None else "auto"
-    expanded = frozenset(name for name, value in loads.items() if isinstance(value, list | tuple))
-    values = {name: list(value) if name in expanded else [value] for name, value in loads.items()}
-    _named("triton_load", lambda: check_loads(values))
+    loads = found.get("triton_load", triton_load())
+    expanded = frozenset(name for name, value in loads.items() if is_list(name, value))
+    said = {name: list(value) if name in expanded else [value] for name, value in loads.items()}
+    values: dict[str, list[Any]] = _named(
+        "triton_load",
+        lambda: {name: [read_value(name, value, folder) for value in taken] for name, taken in said.items()},
+    )
     for name in expanded:
         if not values[name]:
             raise MarkerError(f"triton_load: {name}=[] leaves nothing to measure", hint="name at least one value")
-    return Wish(
+        for number, value in enumerate(values[name]):
+            if value in values[name][:number]:
+                raise MarkerError(f"triton_load: {name}={value!r} stands there twice", hint="name each value once")
+    wish = Wish(
         found.get("triton_model"),
         values,
-        found.get("triton_input", Inputs()),
+        _place(found.get("triton_input", Inputs()), folder),
         _named("triton_slo", lambda: SLO.parse(bounds)),
         search,
         expanded,
     )
+    if search is None:
+        for combination in wish.combinations():
+            wish.load(combination)
+    return wish
 
 
 def _read(mark: pytest.Mark) -> Any:
@@ -147,32 +182,3 @@ def _named(marker: str, reading: Callable[[], Any]) -> Any:
         return reading()
     except PytestTritonError as error:
         raise MarkerError(f"{marker}: {error.problem}", hint=error.hint, details=error.details) from None
-
-
-def check_loads(values: Mapping[str, Iterable[Any]]) -> None:
-    """Raise ``UsageError`` for the first impossible value of any field of the load."""
-    for name, taken in values.items():
-        for value in taken:
-            check_load(name, value)
-
-
-def make_load(values: Mapping[str, Any]) -> Load:
-    """Make the load of one case from single values."""
-    return Load(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """Arguments of one ``triton_perf(...)`` call, which go before the markers."""
-
-    load: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, arguments: Mapping[str, Any]) -> Overrides:
-        """Check the arguments of the call. Raises ``MarkerError`` with the nearest valid name."""
-        known = inspect.signature(_load).parameters
-        for name, value in arguments.items():
-            if name not in known:
-                raise MarkerError(f"triton_perf() has no argument {name!r}", hint=nearest(name, known))
-            _named("triton_perf()", lambda name=name, value=value: check_load(name, value))  # type: ignore[misc]
-        return cls(dict(arguments))

@@ -26,7 +26,7 @@ from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import options
 from pytest_triton.plugin.expansion import BEST, Plan
-from pytest_triton.plugin.markers import Overrides
+from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.state import State
 from pytest_triton.protocol import SMOKE, Effort
 from pytest_triton.report.message import explain
@@ -72,7 +72,7 @@ class TritonPerf:
         """
         __tracebackhide__ = True
         try:
-            return self._run(Overrides.read(overrides))
+            return self._run(Overrides.read(overrides, self.node.path.parent))
         except (PytestTritonError, AssertionError) as error:
             # The reader's own line is what matters in the traceback, not ours.
             raise error.with_traceback(None) from None
@@ -114,7 +114,7 @@ class TritonPerf:
                     "triton_perf() takes no arguments in a search",
                     hint="put the load into the axes of triton_search or into triton_load",
                 )
-            case = replace(case, load=replace(case.load, **overrides.load))
+            case = replace(case, load=overrides.apply(case.load))
         if self.data is not None and case.inputs.data is None:
             case = replace(case, inputs=replace(case.inputs, data=self.data))
         return case

@@ -58,12 +58,13 @@ def _times(count: int) -> str:
 
 def _composing(measurement: Measurement) -> list[str]:
     """Write a line for every model that the measured one calls: what a request to it took, and its mean batch."""
-    return [
-        f"{name}: queue {show(part.server_queue, Unit.SECONDS)}, infer {show(part.server_compute_infer, Unit.SECONDS)}; "
-        f"{part.requests:,} requests in {part.executions:,} executions"
-        + (f", {part.batch:.1f} inferences each" if part.batch is not None else "")
-        for name, part in called(measurement).items()
-    ]
+    lines = []
+    for name, part in called(measurement).items():
+        queue, infer = (show(each, Unit.SECONDS) for each in (part.server_queue, part.server_compute_infer))
+        batch = f", {part.batch:.1f} inferences each" if part.batch is not None else ""
+        executions = f"{part.requests:,} requests in {part.executions:,} executions{batch}"
+        lines.append(f"{name}: queue {queue}, infer {infer}; {executions}")
+    return lines
 
 
 def _row(check: Check) -> tuple[str, ...]:

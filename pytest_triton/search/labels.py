@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
-from pytest_triton.case import Value
+from pytest_triton.case import Phases, Value
 
 _PREFIXES = {
     "instance_group.count": "i",
@@ -26,12 +28,19 @@ _PREFIXES = {
     "concurrency": "c",
     "batch_size": "bs",
     "protocol": "",
+    "rate": "r",
+    "arrivals": "",
+    "sequence_length": "s",
+    "streaming": "stream",
+    "shared_memory": "shm",
 }
+_ABSENT = {"rate": "closed", "sequence_length": "single"}
+"""What the absence of a field of the load is called."""
 _UNFIT = re.compile(r"[^A-Za-z0-9_.+]+")
 _LONGEST = 24
 
 
-def label_axes(axes: Mapping[str, Sequence[Value]]) -> dict[str, list[str]]:
+def label_axes(axes: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
     """Name every value of every axis, given by canonical path, in the order of its values.
 
     Within an axis all labels differ, and no two axes share one. The same axes always get the same labels.
@@ -57,9 +66,9 @@ def _prefixes(path: str, number: int) -> Iterable[str]:
     yield f"axis{number}."
 
 
-def _label(prefix: str, path: str, value: Value) -> str:
+def _label(prefix: str, path: str, value: Any) -> str:
     if value is None:
-        return f"no{prefix or _initials(path.rpartition('.')[2])}"
+        return _ABSENT.get(path) or f"no{prefix or _initials(path.rpartition('.')[2])}"
     if isinstance(value, Mapping):
         inner = (_label(_PREFIXES.get(f"{path}.{name}", _initials(name)), name, held) for name, held in value.items())
         return ".".join([prefix, *inner])[:_LONGEST]
@@ -68,7 +77,15 @@ def _label(prefix: str, path: str, value: Value) -> str:
     return prefix + _text(path, value)
 
 
-def _text(path: str, value: Value) -> str:
+def _text(path: str, value: Value | Phases | tuple[int, int]) -> str:
+    if isinstance(value, Phases):
+        return "_".join("to".join(map(_number, dict.fromkeys((p.first, p.last)))) for p in value.phases)[:_LONGEST]
+    if isinstance(value, tuple):
+        return "to".join(map(str, value))
+    if path == "rate" and isinstance(value, float):
+        return _number(value)
+    if path == "arrivals":
+        return _fit(PurePath(str(value)).stem)
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, int | float):
@@ -79,6 +96,10 @@ def _text(path: str, value: Value) -> str:
     if isinstance(value, str):
         return _fit(value.removeprefix("KIND_").lower() if value.isupper() else value)
     return _fit(str(value))
+
+
+def _number(rate: float) -> str:
+    return str(int(rate)) if rate == int(rate) else f"{rate:g}".replace("-", "m")
 
 
 def _unique(labels: list[str]) -> list[str]:

@@ -36,26 +36,26 @@ def expand(
     axes: Mapping[str, object],
     canonical_path: Callable[[str], str],
     canonical_value: Callable[[str, object], Value],
-    check_load: Callable[[str, Any], None],
+    read_load: Callable[[str, Any], Any],
 ) -> list[SpacePoint]:
     """Return every combination of the axes' values.
 
     An axis is a path or alias of ``ModelConfig`` (which ``canonical_path`` and ``canonical_value`` check) or a field
-    of the load (which ``check_load`` checks), with the list of its values. Points that differ in the load alone come
-    next to each other, then those that differ in what Triton changes in place; otherwise the order is the declared
-    one, as it is in the ids. Where an outer field is removed (``dynamic_batching: None``) the axes inside it mean
-    nothing, so there is one point for all their values.
+    of the load (which ``read_load`` checks and reads), with the list of its values. Points that differ in the load
+    alone come next to each other, then those that differ in what Triton changes in place; otherwise the order is the
+    declared one, as it is in the ids. Where an outer field is removed (``dynamic_batching: None``) the axes inside it
+    mean nothing, so there is one point for all their values.
 
     Raises ``AxisError`` naming the axis, the value, and what is possible.
     """
     if not axes:
         raise AxisError("the search has no axis", hint="Name one: {'instance_group.count': [1, 2]}.")
-    checked: dict[str, list[Value]] = {}
+    checked: dict[str, list[Any]] = {}
     for name, values in axes.items():
         path = name if name in LOAD_AXES else _canonical(name, canonical_path)
         if path in checked:
             raise AxisError(f"{path} is an axis twice, the second time as {name!r}", hint="Join their values.")
-        checked[path] = _check_values(name, path, values, canonical_value, check_load)
+        checked[path] = _check_values(name, path, values, canonical_value, read_load)
     size = math.prod(len(values) for values in checked.values())
     if size > MOST_POINTS:
         counts = " x ".join(str(len(values)) for values in checked.values())
@@ -80,32 +80,31 @@ def _check_values(
     path: str,
     values: object,
     canonical_value: Callable[[str, object], Value],
-    check_load: Callable[[str, Any], None],
-) -> list[Value]:
+    read_load: Callable[[str, Any], Any],
+) -> list[Any]:
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise AxisError(f"{name}: {values!r} is not a list of values", hint=f"Write {name!r}: [{values!r}].")
     if not values:
         raise AxisError(f"{name}: the axis has no values", hint="Name at least one, or drop the axis.")
-    checked: list[Value] = []
+    checked: list[Any] = []
     for value in values:
         if path in LOAD_AXES:
             try:
-                check_load(path, value)
+                checked.append(read_load(path, value))
             except UsageError as error:
                 raise AxisError(error.problem, hint=error.hint) from None
-            checked.append(value)
         else:
             checked.append(canonical_value(path, value))
     seen: set[str] = set()
     for value, plain in zip(values, checked, strict=True):
-        text = json.dumps(plain, sort_keys=True)
+        text = json.dumps(plain, sort_keys=True, default=repr)
         if text in seen:
             raise AxisError(f"{name}: {value!r} stands in the axis twice", hint="Name each value once.")
         seen.add(text)
     return checked
 
 
-def _points(axes: Mapping[str, list[Value]]) -> Iterator[SpacePoint]:
+def _points(axes: Mapping[str, list[Any]]) -> Iterator[SpacePoint]:
     labels = label_axes(axes)
     # A stable sort: what changes slowest first, and the declared order within each kind.
     visited = sorted(axes, key=_pace)

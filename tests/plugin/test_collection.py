@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-# Not anew in every session in this process: its C extensions cannot be imported twice.
+# Not anew in every session in this process: C extensions cannot be imported twice, and a class would not be itself.
 import tritonclient.grpc.model_config_pb2  # noqa: F401
+
+import pytest_triton.load.description
+import pytest_triton.plugin.expansion  # noqa: F401
 
 
 @pytest.fixture
@@ -29,6 +32,25 @@ BAD_MARKERS = [
     ("triton_load(concurrency=[])", "concurrency=[] leaves nothing to measure", "at least one value"),
     ('triton_load(batch_size="2")', "batch_size='2'", "at least 1"),
     ('triton_load(protocol="carrier pigeon")', "protocol='carrier pigeon'", "http"),
+    ("triton_load(concurrency=[4, 4])", "concurrency=4 stands there twice", "once"),
+    ("triton_load(rate=400)", "rate=400: 400 has no unit", "'400/s'"),
+    ('triton_load(rate="0/s")', "rate='0/s'", "above 0"),
+    ('triton_load(rate="400ms")', "unknown unit 'ms'", "/s"),
+    ('triton_load(rate="9/s", concurrency=4)', "concurrency=4 beside scheduled arrivals means nothing", "leave conc"),
+    ('triton_load(rate="9/s", concurrency="auto")', "'auto' beside scheduled arrivals", "leave concurrency out"),
+    ('triton_load(arrivals="constant")', "arrivals='constant' without a rate", "rate='400/s'"),
+    ('triton_load(arrivals="uniform")', "arrivals='uniform': there is no file", "'poisson'"),
+    ("triton_load(arrivals=4)", "arrivals=4", "'poisson'"),
+    ('triton_load(arrivals="conftest.txt")', "line 2: '-5' is no interval", "whole microseconds"),
+    ('triton_load(arrivals="good.txt", rate="9/s")', "rate beside a file of arrivals", "leave one of them out"),
+    ("triton_load(sequence_length=0)", "sequence_length=0", "pair (low, high)"),
+    ("triton_load(sequence_length=(9, 3))", "sequence_length=(9, 3)", "pair (low, high)"),
+    ("triton_load(streaming=True)", "streaming=True over HTTP", "protocol='grpc'"),
+    ('triton_load(streaming="yes")', "streaming='yes'", "True or False"),
+    ('triton_load(shared_memory="posix")', "shared_memory='posix'", "'system', 'cuda'"),
+    ('triton_search({"rate": [400]})', "rate=400: 400 has no unit", "'400/s'"),
+    ('triton_search({"rate": ["9/s"], "concurrency": [4]})', "concurrency=4 beside scheduled", "leave conc"),
+    ('triton_search({"protocol": ["http"], "streaming": [True]})', "streaming=True over HTTP", "protocol='grpc'"),
     ("triton_model()", "missing a required argument: 'name'", "triton_model(name)"),
     ('triton_input(shape={"X": "3"})', "shape of 'X' is '3'", "[3, 224, 224]"),
     ('triton_input(shapes={"X": [3]})', "triton_input has no argument 'shapes'", "did you mean 'shape'?"),
@@ -45,7 +67,9 @@ BAD_MARKERS = [
 
 
 @pytest.mark.parametrize(("marker", "problem", "way_out"), BAD_MARKERS, ids=[m for m, *_ in BAD_MARKERS])
-def test_bad_marker_is_named_with_the_way_out(run, marker, problem, way_out):
+def test_bad_marker_is_named_with_the_way_out(run, repository, marker, problem, way_out):
+    (repository / "identity" / "conftest.txt").write_text("100\n-5\n")
+    (repository / "identity" / "good.txt").write_text("100\n200\n")
     result = run(f"@pytest.mark.{marker}\ndef test_it(triton_perf):\n    triton_perf()\n", "--collect-only")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     output = result.stdout.str()
@@ -70,6 +94,64 @@ def test_single(triton_perf):
     )
     ids = [line.rpartition("::")[2] for line in result.outlines if "::" in line]
     assert ids == ["test_it[c1-bs2]", "test_it[c1-bs8]", "test_it[c4-bs2]", "test_it[c4-bs8]", "test_single"]
+
+
+@pytest.mark.parametrize(
+    ("load", "ids"),
+    [
+        ('rate=["400/s", "0.5/s", "1500/s"]', ["r400", "r0.5", "r1500"]),
+        (
+            'rate=[Phases(("10s", "100/s"), ("2s", "800/s")), Phases(("30s", "100/s", "900/s"))]',
+            ["r100_800", "r100to900"],
+        ),
+        ('rate=[Phases(("1s", "5/s")), Phases(("2s", "5/s"))]', ["r5.1", "r5.2"]),
+        ('rate="9/s", arrivals=["poisson", "constant"]', ["poisson", "constant"]),
+        ('arrivals=["calm.txt", "busy.txt"]', ["calm", "busy"]),
+        ("sequence_length=[20, (10, 90)]", ["s20", "s10to90"]),
+        ("sequence_length=(10, 90), concurrency=[1, 2]", ["c1", "c2"]),
+        ('sequence_length=4, rate="9/s", concurrency=[1, 2]', ["c1", "c2"]),
+        ('protocol="grpc", streaming=[False, True]', ["stream0", "stream1"]),
+        (
+            'shared_memory=["none", "system"], concurrency=("auto", 2)',
+            ["cauto-shmnone", "c2-shmnone", "cauto-shmsystem", "c2-shmsystem"],
+        ),
+    ],
+)
+def test_every_field_of_the_load_has_readable_ids(run, repository, load, ids):
+    for name in ("calm.txt", "busy.txt"):
+        (repository / "identity" / name).write_text("100\n200\n")
+    test = f"""
+from pytest_triton import Phases
+
+@pytest.mark.triton_load({load})
+def test_it(triton_perf):
+    triton_perf()
+"""
+    result = run(test, "--collect-only", "-q")
+    found = [line.rpartition("[")[2].rstrip("]") for line in result.outlines if "::" in line]
+    assert sorted(found) == sorted(ids)
+    assert all(not set(name) & set("=, ") for name in found)
+
+
+def test_a_search_over_the_load(run):
+    test = """
+@pytest.mark.triton_search({"protocol": ["http", "grpc"], "rate": [None, "400/s"], "instance_count": [1, 2]})
+def test_it(triton_perf):
+    triton_perf()
+"""
+    result = run(test, "--collect-only", "-q")
+    found = [line.rpartition("[")[2].rstrip("]") for line in result.outlines if "::" in line]
+    assert found == [
+        "http-closed-i1",
+        "http-r400-i1",
+        "grpc-closed-i1",
+        "grpc-r400-i1",
+        "http-closed-i2",
+        "http-r400-i2",
+        "grpc-closed-i2",
+        "grpc-r400-i2",
+        "best",
+    ]
 
 
 SEARCH = """

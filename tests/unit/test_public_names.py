@@ -15,6 +15,7 @@ TYPES = {
     "Load",
     "Measurement",
     "Outcome",
+    "Phases",
     "SLO",
     "Verdict",
 }

@@ -8,18 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_triton.errors import AxisError, UsageError
+from pytest_triton.quantities import Unit, parse
 from pytest_triton.repository.fields import canonical_path, canonical_value
 from pytest_triton.search.labels import label_axes
 from pytest_triton.search.space import SpacePoint, expand
 
 
-def check_load(name: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
+def read_load(name: str, value: Any) -> Any:
+    if name == "concurrency" and (not isinstance(value, int) or value < 1):
         raise UsageError(f"{name}={value!r}", hint="write a number, at least 1")
+    return parse(value, Unit.PER_SECOND) if name == "rate" and isinstance(value, str) else value
 
 
 def points(axes: Any) -> list[SpacePoint]:
-    return expand(axes, canonical_path, canonical_value, check_load)
+    return expand(axes, canonical_path, canonical_value, read_load)
 
 
 def ids(axes: Any) -> list[str]:
