@@ -25,6 +25,8 @@ def pytest_triton_make_server(
 
     kind, _ = options.setting(config, "server")
     python, _ = options.setting(config, "embedded-python")
+    if options.is_remote(config):
+        return choose(kind, repository, output=output, headers=options.headers(config), tls=options.tls(config))
     return choose(kind, repository, output=output, arguments=arguments, python=python or None)
 
 

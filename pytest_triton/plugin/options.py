@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_triton.load.base import TLS
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A setting. Values stay strings, so that pytest-xdist can ship them to its workers."""
+    """A setting. Values stay strings, so that pytest-xdist can ship them to its workers.
+
+    One that may be ``repeated`` has one value a line in the ini file. Of a ``secret`` one no value is ever shown.
+    """
 
     name: str
     default: str
@@ -19,6 +26,8 @@ class Option:
     metavar: str = "VALUE"
     flag: bool = False
     command_line: bool = True
+    repeated: bool = False
+    secret: bool = False
 
     @property
     def ini(self) -> str:
@@ -33,9 +42,22 @@ OPTIONS = {
             "server",
             "auto",
             "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), or the "
-            "address of a running one (http://host:port). auto: local if there is one, else embedded",
+            "address of a running one (http://host:port, https, grpc or grpcs; of HTTP and gRPC both with a comma "
+            "between them). auto: local if there is one, else embedded",
             metavar="auto|embedded|local|URL",
         ),
+        Option(
+            "header",
+            "",
+            "header for a running server, repeatable; a secret as in 'Authorization: Bearer env:TOKEN', or file:PATH",
+            metavar="'NAME: VALUE'",
+            repeated=True,
+            secret=True,
+        ),
+        Option("ca", "", "whom to trust over TLS: certificates in a PEM file (default: the system's)", metavar="PEM"),
+        Option("cert", "", "our own certificate over TLS, if the server wants one", metavar="PEM"),
+        Option("key", "", "the key of our own certificate, unless it is in the same file", metavar="PEM"),
+        Option("insecure", "", "over https, do not check the server's certificate", flag=True),
         Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
         Option("json", "", "write what the run found to this file", metavar="PATH"),
@@ -61,6 +83,9 @@ OPTIONS = {
 }
 
 
+_PEM = {"authorities": "ca", "certificate": "cert", "key": "key"}
+
+
 def add(parser: pytest.Parser) -> None:
     """Register every option and ini key."""
     group = parser.getgroup("triton", "performance tests on Triton Inference Server")
@@ -69,7 +94,9 @@ def add(parser: pytest.Parser) -> None:
         parser.addini(option.ini, text, default=None)
         if not option.command_line:
             continue
-        if option.flag:
+        if option.repeated:
+            group.addoption(f"--triton-{option.name}", action="append", default=None, metavar=option.metavar, help=text)
+        elif option.flag:
             group.addoption(f"--triton-{option.name}", action="store_const", const="1", default=None, help=text)
         else:
             group.addoption(f"--triton-{option.name}", default=None, metavar=option.metavar, help=text)
@@ -81,7 +108,8 @@ def setting(config: pytest.Config, name: str) -> tuple[str, str]:
     if option.command_line:
         value = config.getoption(f"triton_{name.replace('-', '_')}", default=None)
         if value is not None:
-            return _checked(option, str(value), f"--triton-{name}"), "command line"
+            written = "\n".join(value) if option.repeated else str(value)
+            return _checked(option, written, f"--triton-{name}"), "command line"
     value = config.getini(option.ini)
     if value is not None:
         return _checked(option, str(value).strip(), option.ini), "ini"
@@ -113,6 +141,31 @@ def folder(config: pytest.Config, name: str) -> Path | None:
     return (base / Path(value).expanduser()).absolute()
 
 
+def several(config: pytest.Config, name: str) -> list[str]:
+    """Return the values of a setting that may be repeated."""
+    return [line.strip() for line in setting(config, name)[0].splitlines() if line.strip()]
+
+
+def headers(config: pytest.Config) -> dict[str, str]:
+    """Return the headers for a running server, their secrets looked up. Raises ``OptionError``."""
+    from pytest_triton.server.headers import read_headers
+
+    _, source = setting(config, "header")
+    base = config.invocation_params.dir if source == "command line" else config.rootpath
+    return read_headers(several(config, "header"), base=base)
+
+
+def tls(config: pytest.Config) -> TLS | None:
+    """Return how a running server is known over TLS; None where nothing is said of it."""
+    named = {name: folder(config, option) for name, option in _PEM.items()}
+    insecure = is_set(config, "insecure")
+    if not insecure and not any(named.values()):
+        return None
+    from pytest_triton.load.base import TLS
+
+    return TLS(**{name: str(path) for name, path in named.items() if path is not None}, verify=not insecure)
+
+
 def duration(config: pytest.Config, name: str) -> float | None:
     """Return a setting that is a time, in seconds; None where it is not set. Raises ``pytest.UsageError``."""
     from pytest_triton.errors import QuantityError
@@ -142,7 +195,7 @@ def header(config: pytest.Config) -> list[str]:
     """Say what was chosen and from where; nothing when all is as by default."""
     chosen = [(name, *setting(config, name)) for name in OPTIONS]
     told = [
-        f"{name} ({source})" if OPTIONS[name].flag else f"{name} {value} ({source})"
+        f"{name} ({source})" if OPTIONS[name].flag or OPTIONS[name].secret else f"{name} {value} ({source})"
         for name, value, source in chosen
         if source != "default"
     ]

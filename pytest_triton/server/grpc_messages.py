@@ -32,7 +32,7 @@ def open_channel(address: str, tls: TLS | None) -> grpc.Channel:
         return grpc.insecure_channel(address, options)
     if tls.server_name:
         options.append(("grpc.ssl_target_name_override", tls.server_name))
-    paths = (tls.authorities, tls.key, tls.certificate)
+    paths = (tls.authorities, tls.key or tls.certificate, tls.certificate)
     credentials = grpc.ssl_channel_credentials(*(Path(path).read_bytes() if path else None for path in paths))
     return grpc.secure_channel(address, credentials, options)
 
