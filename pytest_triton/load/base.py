@@ -117,6 +117,10 @@ class LoadSession(Protocol):
     def hopeless(self) -> str:
         """Why nothing can succeed any more, as of the last trace; empty while something may."""
 
+    @property
+    def shortest(self) -> float:
+        """The shortest time, in seconds, that is worth a ``collect``; 0 where each goes on where the last ended."""
+
     def start(self) -> None:
         """Begin to send. The connections are open already."""
 

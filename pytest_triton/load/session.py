@@ -46,6 +46,8 @@ class WorkerSession:
     columns, whose names and type codes stand in ``columns``, in that order. It ends when its channel closes.
     """
 
+    shortest = 0.0
+
     def __init__(
         self, workers: Sequence[WorkerProcess], *, concurrency: int, timeout: float, check: Check | None = None
     ) -> None:
