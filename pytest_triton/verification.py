@@ -112,14 +112,14 @@ class Verification:
         control, together = self.server.control, {**request.parameters, **parameters}
         if not self._decoupled:
             return [control.infer(self.name, request.inputs, request.datatypes, parameters=together)]
-        address = self.server.endpoints.grpc
-        if address is None:
+        endpoints = self.server.endpoints
+        if endpoints.grpc is None:
             return None
         from pytest_triton.server.streaming import infer_stream
 
         return [
             *infer_stream(
-                address,
+                endpoints,
                 self.name,
                 request.inputs,
                 request.datatypes,
