@@ -38,7 +38,9 @@ def read_headers(lines: Iterable[str], *, base: Path) -> dict[str, str]:
         value = line.partition(":")[2].strip()
         match = _ELSEWHERE.fullmatch(value)
         if match is not None:
-            value = match["before"] + _look_up(name, match["where"], match["which"], base)
+            secret = _look_up(name, match["where"], match["which"], base)
+            # A scheme without its token would be refused by the server in words that do not name the cause.
+            value = match["before"] + secret if secret else ""
         if not value or not (value.isascii() and value.isprintable()):
             raise OptionError(
                 f"--triton-header: the value of {name} cannot be sent",
