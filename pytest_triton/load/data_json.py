@@ -87,7 +87,8 @@ def _read_step(step: Mapping[str, Any], answer: Mapping[str, Any], tensors: Tens
             raise InputError(f"{where}: {name!r} is no output", hint=nearest(name, tensors.outputs))
         spec = tensors.outputs[name]
         expected[name] = as_answered(spec, _read_tensor(value, spec, tensors, where))
-    return Sample(values, expected, parameters)
+    shaped = frozenset(name for name in values if isinstance(step[name], dict) and "shape" in step[name])
+    return Sample(values, expected, parameters, shaped)
 
 
 def _read_parameters(value: Any, where: str) -> Parameters:

@@ -51,7 +51,8 @@ def make_requests(
             )
         check_declared(specs[name], batch, shape, model)
     outputs = {entry["name"]: describe(entry, batch, model) for entry in metadata.get("outputs", ())}
-    source = _Source(specs, inputs, Tensors(model, batch, _opened(specs, inputs, batch), outputs), frozenset(optional))
+    opened = {name: open_up(spec, batch, inputs.shapes.get(name)) for name, spec in specs.items()}
+    source = _Source(inputs, Tensors(model, batch, opened, outputs, specs), frozenset(optional))
     requests = list[Request]()
     streams = list[tuple[int, ...]]()
     for samples in source.streams():
@@ -82,15 +83,10 @@ def make_request(
     return requests.requests[0]
 
 
-def _opened(specs: Mapping[str, InputSpec], inputs: Inputs, batch: tuple[int, ...]) -> dict[str, InputSpec]:
-    return {name: open_up(spec, batch, inputs.shapes.get(name)) for name, spec in specs.items()}
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the requests of one ``Inputs`` come from. ``specs`` are as in the metadata, ``tensors`` as declared."""
+    """Where the requests of one ``Inputs`` come from."""
 
-    specs: Mapping[str, InputSpec]
     inputs: Inputs
     tensors: Tensors
     optional: frozenset[str]
@@ -121,18 +117,22 @@ class _Source:
         """Make the request number ``index``."""
         arrays = {
             name: self._array(name, sample, index)
-            for name in self.specs
+            for name in self.tensors.metadata
             if name in sample.values or name not in self.optional or name in self.inputs.shapes
         }
-        datatypes = {name: self.specs[name].datatype for name in arrays}
+        datatypes = {name: self.tensors.metadata[name].datatype for name in arrays}
         return Request(
             self.tensors.model, arrays, datatypes, expected=sample.expected or None, parameters=sample.parameters
         )
 
     def _array(self, name: str, sample: Sample, index: int) -> Array:
         value = sample.values.get(name)
-        given = isinstance(value, np.ndarray | list)
-        spec = self.tensors.inputs[name] if given else self._settled(name, index)
+        if name in sample.shaped:
+            spec = self.tensors.metadata[name]
+        elif isinstance(value, np.ndarray | list):
+            spec = self.tensors.inputs[name]
+        else:
+            spec = self._settled(name, index)
         maker = ArrayMaker(spec, self.tensors.batch, self.inputs.seed, self.tensors.model, index)
         if name in sample.values:
             return maker.from_value(value)
@@ -142,7 +142,7 @@ class _Source:
         """Call the data's function once for each request, always with the same generator of random numbers."""
         rng = np.random.default_rng(self.inputs.seed)
         for index in range(self.inputs.count):
-            made = self.inputs.data(rng, {name: self._settled(name, index) for name in self.specs})
+            made = self.inputs.data(rng, {name: self._settled(name, index) for name in self.tensors.metadata})
             if not isinstance(made, Mapping):
                 raise InputError(
                     f"the input data's callable returned {type(made).__name__}",
@@ -150,13 +150,13 @@ class _Source:
                     model=self.tensors.model,
                 )
             for name in made:
-                if name not in self.specs:
+                if name not in self.tensors.metadata:
                     self.tensors.refuse(name)
             yield Sample(made)
 
     def _draws(self, sample: Sample) -> bool:
         """Whether requests differ though the same is given for them."""
-        for name in self.specs:
+        for name in self.tensors.metadata:
             if name in sample.values:
                 value = sample.values[name]
                 drawn = isinstance(value, tuple) or (
@@ -172,7 +172,7 @@ class _Source:
 
     def _settled(self, name: str, index: int) -> InputSpec:
         declared = self.inputs.shapes.get(name)
-        return settle(self.specs[name], self.tensors.batch, declared, self.inputs.seed, index)
+        return settle(self.tensors.metadata[name], self.tensors.batch, declared, self.inputs.seed, index)
 
     @property
     def _zero(self) -> bool:

@@ -20,13 +20,15 @@ Parameters = Mapping[str, str | int | bool]
 class Tensors:
     """A model's tensors as the requests see them. Inputs have the declared sizes, -1 where one is free or drawn.
 
-    ``batch`` is ``(batch size,)``, and empty when the model does not batch.
+    ``batch`` is ``(batch size,)``, and empty when the model does not batch. ``metadata`` has the inputs without what
+    was declared.
     """
 
     model: str
     batch: tuple[int, ...]
     inputs: Mapping[str, InputSpec]
     outputs: Mapping[str, InputSpec]
+    metadata: Mapping[str, InputSpec]
 
     def find(self, name: str) -> InputSpec:
         """Return the input, or else the output, of this name. Raises ``InputError`` with the nearest."""
@@ -46,11 +48,15 @@ class Tensors:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is given for one request: values by input, arrays that outputs must be, and the request's parameters."""
+    """What is given for one request: values by input, arrays that outputs must be, and the request's parameters.
+
+    ``shaped`` names the inputs that say what shape they have: it goes before the one that was declared.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     expected: Mapping[str, Array] = field(default_factory=dict)
     parameters: Parameters = field(default_factory=dict)
+    shaped: frozenset[str] = frozenset()
 
 
 def split(tensors: Tensors, given: Mapping[str, Any]) -> list[Sample]:
@@ -99,11 +105,14 @@ def as_answered(spec: InputSpec, array: Array) -> Array:
 def shape_up(array: Array, spec: InputSpec, tensors: Tensors, shape: tuple[int, ...] | None = None) -> Array:
     """Give an array's elements the ``shape`` that is stated, or else the tensor's; one free size follows from them."""
     dims = tensors.dims(spec)
-    if shape is not None and not fits(shape, dims):
-        raise InputError(
-            f"the shape {list(shape)} given for {spec.name!r} does not fit the model's dims {list(dims)}",
-            hint="Leave out the batch dimension." if tensors.batch else "",
-        )
+    if shape is not None:
+        takes = tensors.metadata[spec.name] if spec is tensors.inputs.get(spec.name) else spec
+        if not fits(shape, tensors.dims(takes)):
+            raise InputError(
+                f"the shape {list(shape)} given for {spec.name!r} does not fit the model's dims "
+                f"{list(tensors.dims(takes))}",
+                hint="Leave out the batch dimension." if tensors.batch else "Write one that does.",
+            )
     wanted = dims if shape is None else shape
     if wanted.count(-1) > 1:
         raise InputError(
@@ -114,7 +123,7 @@ def shape_up(array: Array, spec: InputSpec, tensors: Tensors, shape: tuple[int, 
     if array.size != known if -1 not in wanted else not known or array.size % known:
         raise InputError(
             f"{spec.name!r} is given {array.size} elements, which do not fill {list(wanted)}",
-            hint="Give one element of the batch." if tensors.batch else "",
+            hint="Give the elements of one request" + (" of batch size 1." if tensors.batch else "."),
         )
     return array.reshape(wanted)
 
@@ -184,6 +193,7 @@ def _stack(steps: Sequence[Sample], places: Sequence[int], tensors: Tensors) -> 
         {name: np.stack([step.values[name] for step in steps]) for name in first.values},
         {name: np.stack([step.expected[name] for step in steps]) for name in first.expected},
         first.parameters,
+        first.shaped.union(*(step.shaped for step in steps)),
     )
 
 
