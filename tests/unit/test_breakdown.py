@@ -1,13 +1,15 @@
 """Where the time went, and what follows."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from pytest_triton.breakdown import advice, components, shares
+from pytest_triton.breakdown import advice, called, components, shares
 from pytest_triton.case import Load
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Estimate
+from pytest_triton.observation import ServerStatistics
 from pytest_triton.slo import SLO
 from pytest_triton.verdict import judge
 
@@ -63,6 +65,55 @@ def test_advice_follows_from_the_numbers(measurement: Measurement, said: str) ->
 
 def test_one_at_a_time_cannot_fill_a_batch() -> None:
     assert "dynamic_batching" not in advice(spent(12, 1, 5, 1, 20, batch=1.0), load=Load(concurrency=1))
+
+
+def counted(requests: int, queue: float, infer: float, executions: int = 0) -> ServerStatistics:
+    """Statistics of so many requests, each with these mean times in milliseconds."""
+    return ServerStatistics(
+        inference_count=requests,
+        execution_count=executions or requests,
+        success_count=requests,
+        queue_ns=round(requests * queue * 1e6),
+        compute_infer_ns=round(requests * infer * 1e6),
+    )
+
+
+@pytest.mark.parametrize(
+    ("composing", "said"),
+    [
+        (
+            {"front": counted(100, 1, 2), "back": counted(100, 1, 12)},
+            "back takes 81% of the time, most of it comp",
+        ),
+        (
+            {"front": counted(100, 14, 2), "back": counted(100, 1, 3)},
+            "front takes 80% of the time, most of it in",
+        ),
+        ({"front": counted(100, 0, 6), "back": counted(300, 0, 4)}, "back takes 67% of the time"),
+        ({"front": counted(100, 0, 1), "back": counted(100, 0, 2)}, "The model itself takes 80% of the time"),
+        ({}, "The model itself takes 80% of the time"),
+    ],
+)
+def test_the_slowest_of_the_models_that_are_called_is_named(composing: dict[str, ServerStatistics], said: str) -> None:
+    assert said in advice(replace(spent(1, 1, 16, 1, 20), composing=composing), load=Load())
+
+
+def test_what_a_called_model_did_is_known_for_each_request_to_it() -> None:
+    part = called(replace(spent(1, 1, 16, 1, 20), composing={"back": counted(300, 0.5, 4, executions=100)}))["back"]
+    assert (part.requests, part.executions, part.batch) == (300, 100, 3)
+    assert (part.server_queue, part.server_compute_infer, part.total) == pytest.approx((0.0005, 0.004, 1.35))
+    assert "batch" not in called(Measurement({}, composing={"idle": ServerStatistics()}))["idle"].as_dict()
+
+
+def test_an_open_loop_that_offers_too_little_asks_for_a_higher_rate() -> None:
+    measurement = spent(0, 1, 16, 1, 20)
+    measurement = Measurement({**measurement.metrics, "throughput": Estimate(50, 49, 51)}, requests=100)
+    missed = judge(measurement, SLO.parse({"throughput": "80/s"}))
+    assert "raise the rate" in advice(measurement, missed, Load(rate=50.0))
+
+
+def test_an_open_loop_may_fill_batches() -> None:
+    assert "dynamic_batching" in advice(spent(12, 1, 5, 1, 20, batch=1.0), load=Load(rate=100.0))
 
 
 def test_failures_come_first() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_triton.case import Candidate, Case, Inputs, Load
+from pytest_triton.case import Candidate, Case, Inputs, Load, Phases
 from pytest_triton.slo import SLO
 
 CASE = Case(
@@ -56,3 +56,39 @@ def test_another_process_finds_the_same_key() -> None:
         env={**os.environ, "PYTHONHASHSEED": "4711"},
     )
     assert answer.stdout.strip() == CASE.candidate.key
+
+
+@pytest.mark.parametrize(
+    ("load", "key"),
+    [
+        (Load(), "4aecc346fb72f5d0"),
+        (Load(concurrency=4, batch_size=2), "6db8ffb0380fa5e0"),
+        (Load(concurrency="auto"), "90a16838a9937d87"),
+    ],
+)
+def test_what_is_as_by_default_changes_no_key(load: Load, key: str) -> None:
+    assert Case(Candidate("m"), load, Inputs(shapes={"X": (4,)})).key == key
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        Load(rate=400.0),
+        Load(rate=Phases(("10s", "400/s"))),
+        Load(rate=400.0, arrivals="constant"),
+        Load(arrivals="day.txt"),
+        Load(sequence_length=4),
+        Load(sequence_length=(4, 4)),
+        Load(protocol="grpc"),
+        Load(protocol="grpc", streaming=True),
+        Load(shared_memory="system"),
+    ],
+)
+def test_every_way_to_send_is_a_case_of_its_own(load: Load) -> None:
+    plain = Case(Candidate("m"), Load())
+    assert replace(plain, load=load).key != plain.key
+
+
+def test_a_file_of_arrivals_goes_by_its_name() -> None:
+    assert Load(arrivals="/here/day.txt").as_dict() == Load(arrivals="/there/day.txt").as_dict()
+    assert Load(arrivals="/here/day.txt").as_dict()["arrivals"] == "day.txt"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from traces import stream
 
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Estimate
@@ -83,6 +84,58 @@ def test_the_reason_says_what_was_measured_and_what_was_asked() -> None:
     assert check.effective is not None
     assert 437 < check.effective <= 2000
     assert check.needs is None
+
+
+# The truth of streamed(): first response after 2 ms + exponential 5 ms, then two gaps of exponential 1 ms.
+@pytest.mark.parametrize(
+    ("limits", "outcome"),
+    [
+        ({"ttfr_p95": "25ms"}, PASS),
+        ({"ttfr_p95": "12ms"}, FAIL),
+        ({"inter_response_p95": "4ms"}, PASS),
+        ({"inter_response_p95": "2ms"}, FAIL),
+        ({"inter_response_p99": (">=", "2ms")}, PASS),
+        ({"response_throughput": "250/s"}, PASS),
+        ({"response_throughput": "400/s"}, FAIL),
+        ({"responses": 3}, PASS),
+        ({"responses": 4}, FAIL),
+        ({"send_lag_p99": "1s"}, ERROR),
+    ],
+)
+def test_verdicts_on_a_stream(limits: dict[str, object], outcome: Outcome) -> None:
+    assert verdict(streamed(), **limits).outcome is outcome
+
+
+def streamed(size: int = 1500, failed: tuple[int, ...] = ()) -> Measurement:
+    """A valid measurement of one stream: three responses to each request, one request after the other."""
+    rng = np.random.default_rng(3)
+    waits = np.column_stack((2 + rng.exponential(5, size), rng.exponential(1, (size, 2))))
+    ends = np.cumsum(waits).reshape(size, 3)
+    sent = [0.0, *ends[:-1, 2].tolist()]
+    requests = list(zip(sent, ends.tolist(), strict=True))
+    return measure_trace(stream(requests, failed=failed, window=(0, float(ends[-1, -1]))), batch_size=1)
+
+
+def test_streams_that_broke_exceed_every_bound() -> None:
+    broken = streamed(failed=tuple(range(0, 1500, 8)))
+    for metric in ("ttfr_p95", "inter_response_p99"):
+        assert verdict(broken, **{metric: "1h"}).outcome is FAIL
+
+
+def test_what_a_bound_on_gaps_needs_is_told_in_requests() -> None:
+    (check,) = verdict(streamed(40), inter_response_p99="20ms").checks
+    assert check.outcome is INCONCLUSIVE
+    assert check.needs is not None
+    (same,) = verdict(streamed(40 + check.needs), inter_response_p99="20ms").checks
+    assert same.outcome is PASS
+
+
+@pytest.mark.parametrize(
+    ("limits", "at_least"),
+    [({"ttfr_p95": "1s"}, 86), ({"inter_response_p99": "1s"}, 437), ({"response_throughput": "1/s"}, 30)],
+)
+def test_a_first_look_at_a_stream_waits_as_for_latency(limits: dict[str, object], at_least: int) -> None:
+    assert requests_for_first_look(SLO.parse(limits)) >= at_least
 
 
 def test_only_the_bounds_that_decide_are_in_the_reason() -> None:

@@ -1,0 +1,84 @@
+"""When a client says nothing about the server: in open loop, and of several processes."""
+
+from dataclasses import replace
+
+import pytest
+from traces import open_loop, stream
+
+from pytest_triton.measurement import measure_trace
+from pytest_triton.observation import Trace
+from pytest_triton.slo import SLO
+from pytest_triton.validity import smallest_latency_bound
+
+
+def problems(trace: Trace, **limits: object) -> tuple[str, ...]:
+    return measure_trace(trace, batch_size=1, slo=SLO.parse(limits)).problems
+
+
+@pytest.mark.parametrize(
+    ("limits", "smallest"),
+    [
+        ({}, None),
+        ({"throughput": "9/s", "rss": "1GiB"}, None),
+        ({"p50": "20ms", "p99": "50ms"}, 0.020),
+        ({"mean": "5ms", "p99": "50ms"}, 0.005),
+        ({"ttfr_p99": "4ms", "p99": "50ms"}, 0.004),
+        ({"inter_response_p99": "1ms", "server_queue": "1ms", "load_time": "1us", "send_lag_p99": "1us"}, None),
+        ({"p99": (">=", "5ms")}, None),
+    ],
+)
+def test_the_bound_that_lag_is_held_against(limits: dict[str, object], smallest: float | None) -> None:
+    assert smallest_latency_bound(SLO.parse(limits)) == smallest
+
+
+@pytest.mark.parametrize(
+    ("lags", "limits", "late"),
+    [
+        ([0.9] * 200, {}, False),
+        ([1.1] * 200, {}, True),
+        ([0.0] * 198 + [9.0] * 2, {}, False),
+        ([0.0] * 197 + [9.0] * 3, {}, True),
+        ([3.0] * 200, {"p99": "200ms"}, False),
+        ([5.0] * 200, {"p99": "200ms"}, True),
+        ([3.0] * 200, {"p99": "200ms", "p50": "100ms"}, True),
+        ([0.9] * 200, {"p99": "2ms"}, False),
+    ],
+)
+def test_requests_sent_too_late_are_no_open_loop(lags: list[float], limits: dict[str, object], late: bool) -> None:
+    found = problems(open_loop(lags), **limits)
+    assert len(found) == late
+    if late:
+        assert "after they were due" in found[0]
+        assert "workers" in found[0]
+        assert "lower the rate" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "unsent", "short"), [(990, 10, False), (980, 20, True), (50, 3, False), (50, 4, True)]
+)
+def test_requests_that_were_not_sent_are_missed(sent: int, unsent: int, short: bool) -> None:
+    found = problems(open_loop([0.0] * sent, unsent=unsent))
+    assert len(found) == short
+    if short:
+        assert f"only {sent} of the {sent + unsent:,} requests that became due were sent" in found[0]
+
+
+def test_an_open_loop_has_no_number_in_flight() -> None:
+    assert problems(open_loop([0.0] * 500, took=500.0)) == ()
+
+
+def test_what_counts_is_the_busiest_process() -> None:
+    trace = open_loop([0.0] * 100, busiest=0.6)
+    assert trace.cpu_seconds > trace.seconds
+    assert problems(trace) == ()
+    (problem,) = problems(replace(trace, busiest=0.95))
+    assert "a process of the load generator used 95% of a core" in problem
+    assert "workers" in problem
+
+
+def test_a_stream_in_closed_loop_keeps_little_s_law() -> None:
+    requests = [(10 * n, [10 * n + 5, 10 * n + 10]) for n in range(200)]
+    assert problems(stream(requests, window=(0, 2000))) == ()
+    idle = [(10 * n, [10 * n + 5, 10 * n + 8]) for n in range(200)]
+    (problem,) = problems(stream(idle, window=(0, 2000)))
+    assert "Little's law" in problem
