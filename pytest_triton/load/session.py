@@ -28,8 +28,10 @@ _LEAD = 20_000_000
 """How far ahead several workers are told to start, in ns, so that all of them start at once."""
 
 Columns = dict[str, "NDArray[Any]"]
-Check = Callable[[Message, Columns, Sequence[memoryview]], Mapping[int, str]]
-"""Looks at the answers that a worker handed over beside the columns; may set statuses, and says what new ones mean."""
+Check = Callable[[int, Message, Columns, Sequence[memoryview]], Mapping[int, str]]
+"""Looks at the answers that a worker, by its number, handed over beside the columns; may set statuses, and says what
+new ones mean.
+"""
 
 
 class _Phase(enum.Enum):
@@ -105,7 +107,8 @@ class WorkerSession:
             raise EngineError("there is no load to stop", hint="Call start() before, and stop() once.")
         self._phase = _Phase.STOPPED
         self._tell({"kind": "stop"})
-        return self._trace(self._timeout)
+        # A sequence that is under way takes one more request to end it.
+        return self._trace(2 * self._timeout)
 
     def _tell(self, command: Message) -> None:
         for worker in self._workers:
@@ -124,7 +127,7 @@ class WorkerSession:
             columns = {name: np.frombuffer(raw, dtype=code) for (name, code), raw in zip(names, buffers, strict=False)}
             reasons.update(message["reasons"])
             if self._check is not None:
-                reasons.update(self._check(message, columns, buffers[len(names) :]))
+                reasons.update(self._check(place, message, columns, buffers[len(names) :]))
             left = self._left[place]
             messages.append(message)
             parts.append(columns if left is None else _join([left, columns]))
@@ -143,6 +146,8 @@ class WorkerSession:
         self.hopeless = told[0] if all(told) else ""
         started, self._mark = self._mark, end
         cpu = [message["cpu_seconds"] for message in messages]
+        # A worker of several threads says how much the one that sends used.
+        busiest = [message["busiest"] if "busiest" in message else message["cpu_seconds"] for message in messages]
         return Trace(
             scheduled=columns["scheduled" if "scheduled" in columns else "sent"],
             sent=columns["sent"],
@@ -152,7 +157,7 @@ class WorkerSession:
             started_ns=started,
             ended_ns=end,
             cpu_seconds=sum(cpu),
-            busiest=max(message.get("busiest", message["cpu_seconds"]) for message in messages),
+            busiest=max(busiest),
             concurrency=self._concurrency,
             reasons=reasons,
             request=columns.get("request"),
