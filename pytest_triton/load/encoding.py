@@ -12,7 +12,7 @@ from pytest_triton.load.client_inputs import as_client_inputs
 from pytest_triton.load.turns import END, START, VARIANTS
 
 _OURS = frozenset({"host", "content-length", "content-type", "inference-header-content-length", "connection"})
-_PLACEHOLDER = 1_987_654_321
+PLACEHOLDER = 1_987_654_321
 """Stands for a correlation id where requests of sequences are encoded."""
 
 
@@ -34,11 +34,11 @@ def encode_http_sequence(
     for flags in range(VARIANTS):
         body, json_size = _encode_body(request, flags=flags, string_ids=string_ids)
         json_size = len(body) if json_size is None else json_size
-        written = f'"sequence_id":{_PLACEHOLDER}' if not string_ids else f'"sequence_id":"{_PLACEHOLDER}"'
-        at = body.rindex(written.encode(), 0, json_size) + written.index(str(_PLACEHOLDER))
+        written = f'"sequence_id":{PLACEHOLDER}' if not string_ids else f'"sequence_id":"{PLACEHOLDER}"'
+        at = body.rindex(written.encode(), 0, json_size) + written.index(str(PLACEHOLDER))
         head = _encode_head(request, len(body), json_size, host=host, headers=headers)
         befores.append(head + body[:at])
-        afters.append(body[at + len(str(_PLACEHOLDER)) : json_size])
+        afters.append(body[at + len(str(PLACEHOLDER)) : json_size])
         tensors = body[json_size:]
     yield from befores
     yield from afters
@@ -78,17 +78,17 @@ def _encode_body(request: Request, *, flags: int | None = None, string_ids: bool
     try:
         body: bytes
         body, json_size = client.InferenceServerClient.generate_request_body(
-            inputs, outputs=outputs, **_options(request, flags, string_ids)
+            inputs, outputs=outputs, **client_options(request, flags, string_ids)
         )
     except InferenceServerException as error:
         raise InputError(f"the request cannot be sent: {error.message()}", model=request.model) from error
     return body, json_size
 
 
-def _options(request: Request, flags: int | None, string_ids: bool) -> dict[str, Any]:
+def client_options(request: Request, flags: int | None, string_ids: bool) -> dict[str, Any]:
     """Say of which sequence a request is, and what else goes along with it, in the client's words."""
     options: dict[str, Any] = {"parameters": dict(request.parameters) or None}
     if flags is not None:
-        options["sequence_id"] = str(_PLACEHOLDER) if string_ids else _PLACEHOLDER
+        options["sequence_id"] = str(PLACEHOLDER) if string_ids else PLACEHOLDER
         options["sequence_start"], options["sequence_end"] = bool(flags & START), bool(flags & END)
     return options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from pytest_triton.load.connection import Target
 from pytest_triton.load.loop import Loop
 from pytest_triton.load.tls import make_context
 from pytest_triton.load.turns import make_turns
+from pytest_triton.load.wire_grpc import GrpcLoad
 from pytest_triton.load.wire_http import HttpLoad
 
 
@@ -25,14 +27,25 @@ def make_load(setup: dict[str, Any], buffers: Sequence[bytes], control: int) -> 
         protocols = ("h2",) if setup["protocol"] == "grpc" else ()
         target.context, target.server_name = make_context(**tls, protocols=protocols), tls["server_name"]
     share = {"part": setup["part"], "parts": setup["parts"]}
-    return HttpLoad(
+    common: dict[str, Any] = {
+        "places": setup["places"],
+        "fixed": setup["fixed"],
+        "timeout": setup["timeout"],
+        "control": control,
+        "arrivals": due_times(**arrivals, **share) if arrivals is not None else None,
+        "columns": setup["columns"],
+        "answers": Answers(setup["requests"], setup["look_every"]) if setup["look_every"] else None,
+    }
+    if setup["protocol"] == "http":
+        return HttpLoad(target, turns=make_turns(setup, buffers), **common)
+    # The one package that a worker needs; it is imported where it is used.
+    sys.path.append(setup["hpack"])
+    *payloads, plain, first, again = buffers
+    return GrpcLoad(
         target,
-        places=setup["places"],
-        fixed=setup["fixed"],
-        turns=make_turns(setup, buffers),
-        timeout=setup["timeout"],
-        control=control,
-        arrivals=due_times(**arrivals, **share) if arrivals is not None else None,
-        columns=setup["columns"],
-        answers=Answers(setup["requests"], setup["look_every"]) if setup["look_every"] else None,
+        turns=make_turns(setup, payloads),
+        channels=setup["channels"],
+        streaming=setup["streaming"],
+        blocks=(plain, first, again),
+        **common,
     )

@@ -22,7 +22,7 @@ def _decimal(number: int) -> bytes:
     return b"%d" % number
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     """Encode as protobuf does: seven bits a byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:
@@ -32,7 +32,7 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-ID_FORMS: dict[str, Callable[[int], bytes]] = {"decimal": _decimal, "varint": _varint}
+ID_FORMS: dict[str, Callable[[int], bytes]] = {"decimal": _decimal, "varint": varint}
 FIRST_ID, LAST_ID = 1_100_000_000, 4_200_000_000
 """Within these a correlation id has ten digits, five bytes as a varint, and fits 32 bits without a sign."""
 
@@ -57,7 +57,7 @@ class Rotation:
     def __init__(self, payloads: Sequence[bytes], streams: Sequence[Sequence[int]], *, part: int, parts: int) -> None:
         order = [index for stream in streams for index in stream]
         ahead = part * len(order) // parts
-        self.many = len(payloads) > 1
+        self.largest = max(map(len, payloads))
         self.take: Callable[[], tuple[bytes, int]] = itertools.cycle(
             [(payloads[index], index) for index in order[ahead:] + order[:ahead]]
         ).__next__
@@ -75,8 +75,6 @@ class Rotation:
 class Sequences:
     """Sequences of requests, one at a time in each place, each with an id of its own."""
 
-    many = True
-
     def __init__(
         self,
         pieces: Sequence[bytes],
@@ -92,6 +90,8 @@ class Sequences:
         self._befores = [pieces[at : at + VARIANTS] for at in range(0, len(pieces), PIECES)]
         self._afters = [pieces[at + VARIANTS : at + 2 * VARIANTS] for at in range(0, len(pieces), PIECES)]
         self._tensors = pieces[PIECES - 1 :: PIECES]
+        self.largest = max(sum(map(len, pieces[at : at + PIECES])) for at in range(0, len(pieces), PIECES))
+        """No request is longer, in bytes."""
         ahead = part * len(streams) // parts
         self._streams = itertools.cycle([*streams[ahead:], *streams[:ahead]])
         self._ids = itertools.count(first_id + part, parts)

@@ -9,17 +9,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import hpack
+
 from pytest_triton.case import Load, Phases
 from pytest_triton.errors import EngineError, InputError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.channel import Buffer, Message
 from pytest_triton.load.encoding import encode_http, encode_http_sequence
+from pytest_triton.load.encoding_grpc import encode_grpc, encode_grpc_sequence, encode_headers
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession
 from pytest_triton.load.turns import FIRST_ID, LAST_ID
+from pytest_triton.load.validation import Validation
 
 _SAMPLE = 16
 """One in so many answers is looked at where a sample of them is validated."""
+
+_STREAMS = 64
+"""So many places share a gRPC connection: what they send and receive at the same time costs one system call."""
 
 _PLACES = 16
 _PLACE_SECONDS = 0.05
@@ -69,8 +76,14 @@ class WireEngine:
             "arrivals": _arrivals(plan),
             "columns": _columns(plan),
             "look_every": {"none": 0, "sample": _SAMPLE, "all": 1}[plan.validate],
+            "streaming": plan.load.streaming,
             "fixed": not plan.load.open_loop or plan.load.sequence_length is not None,
         }
+        if plan.load.protocol == "grpc":
+            payloads += encode_headers(
+                plan.address, secure=plan.tls is not None, headers=plan.headers, streaming=plan.load.streaming
+            )
+            setup["hpack"] = str(Path(hpack.__file__).parent.parent)
         return _connect(plan, setup, payloads)
 
 
@@ -82,7 +95,11 @@ def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSessio
         workers = []
         for part in range(parts):
             share = places // parts + (part < places % parts)
-            worker = WorkerProcess({**setup, "part": part, "parts": parts, "places": share}, payloads, timeout=SLACK)
+            worker = WorkerProcess(
+                {**setup, "part": part, "parts": parts, "places": share, "channels": -(-share // _STREAMS)},
+                payloads,
+                timeout=SLACK,
+            )
             undo.callback(worker.close)
             workers.append(worker)
         for worker in workers:
@@ -93,7 +110,10 @@ def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSessio
                 )
         undo.pop_all()
     concurrency = 0 if plan.load.open_loop else places
-    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout)
+    check = None
+    if plan.validate != "none":
+        check = Validation(plan.requests.requests, plan.load.protocol, len(workers))
+    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout, check=check)
 
 
 def _places(load: Load) -> int:
@@ -112,6 +132,12 @@ def _places(load: Load) -> int:
 def _encode(plan: Plan) -> list[Buffer]:
     payloads: list[Buffer] = []
     for request in plan.requests.requests:
+        if plan.load.protocol == "grpc":
+            if plan.load.sequence_length is None:
+                payloads.append(encode_grpc(request, streaming=plan.load.streaming))
+            else:
+                payloads += encode_grpc_sequence(request, streaming=plan.load.streaming, string_ids=plan.string_ids)
+            continue
         if plan.load.sequence_length is None:
             payloads.append(encode_http(request, host=plan.address, headers=plan.headers))
         else:

@@ -34,7 +34,9 @@ def test_the_seed_fixes_the_arrivals() -> None:
     assert first(100, phases=STEADY, seed=1) != first(100, phases=STEADY, seed=2)
 
 
-@pytest.mark.parametrize("options", [{"phases": STEADY}, {"phases": STEADY, "constant": True}, {"intervals": [5, 7, 1]}])
+@pytest.mark.parametrize(
+    "options", [{"phases": STEADY}, {"phases": STEADY, "constant": True}, {"intervals": [5, 7, 1]}]
+)
 def test_parts_together_are_the_whole(options: dict[str, object]) -> None:
     parts = [first(100, part=part, parts=3, **options) for part in range(3)]
     assert sorted(itertools.chain(*parts)) == first(300, **options)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_triton.load.place import Place
 from pytest_triton.load.patience import is_hopeless, pause_after
+from pytest_triton.load.place import Place
 from pytest_triton.load.status import LOST, UNREACHABLE
 
 MS = 1_000_000
