@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 from pytest_triton.errors import OptionError, nearest
 from pytest_triton.load.base import Engine
+from pytest_triton.load.perf_analyzer import PerfAnalyzerEngine
 from pytest_triton.load.tritonclient_engine import TritonclientEngine
 from pytest_triton.load.wire import WireEngine
 
-ENGINES: dict[str, Callable[[], Engine]] = {"wire": WireEngine, "tritonclient": TritonclientEngine}
+ENGINES: dict[str, Callable[[str], Engine]] = {
+    "wire": lambda _: WireEngine(),
+    "tritonclient": lambda _: TritonclientEngine(),
+    "perf_analyzer": PerfAnalyzerEngine,
+}
 
 
-def make_engine(name: str) -> Engine:
-    """Return the engine that is called ``name``. Raises ``OptionError``."""
+def make_engine(name: str, *, perf_analyzer: str = "") -> Engine:
+    """Return the engine that is called ``name``. Raises ``OptionError``.
+
+    ``perf_analyzer`` is the path of that engine's binary; empty, it is looked for on PATH when a load is opened.
+    """
     if name not in ENGINES:
         raise OptionError(f"there is no engine {name!r}", hint=nearest(name, ENGINES))
-    return ENGINES[name]()
+    return ENGINES[name](perf_analyzer)
