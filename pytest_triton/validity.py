@@ -29,6 +29,7 @@ _UNSENT_LIMIT = 0.01
 _UNSENT_FEW = 3
 """So many may be due, and not sent yet, when a window ends."""
 _REMEDY = "give it more worker processes (the wire engine's workers), or lower the rate"
+_SEQUENCES = "a sequence's requests wait for each other: have more of them under way (concurrency), or lower the rate"
 
 
 def problems(trace: Trace, reasons: Counter[str], *, latency_bound: float | None = None) -> Iterator[str]:
@@ -73,18 +74,19 @@ def _late_client(trace: Trace, latency_bound: float | None) -> Iterator[str]:
     """In open loop: requests that were sent late, or not at all (PROTOCOL: wrk2's and LoadGen's concern)."""
     import numpy as np
 
+    remedy = _REMEDY if trace.sequence is None else _SEQUENCES
     limit = max(_LAG_FLOOR, _LAG_SHARE * (latency_bound or 0.0))
     lag = float(np.quantile(send_lags(trace), _LAG_QUANTILE, method="inverted_cdf"))
     if lag > limit:
         yield (
             f"1 % of the requests were sent {show(lag, Unit.SECONDS)} or more after they were due, and "
-            f"{show(limit, Unit.SECONDS)} is allowed: the load generator does not keep the rate; {_REMEDY}"
+            f"{show(limit, Unit.SECONDS)} is allowed: the load generator does not keep the rate; {remedy}"
         )
     unsent = trace.offered - trace.dispatched
     if unsent > max(_UNSENT_FEW, _UNSENT_LIMIT * trace.offered):
         yield (
             f"only {trace.dispatched:,} of the {trace.offered:,} requests that became due were sent "
-            f"({trace.dispatched / trace.offered:.1%}): the load was not the one asked for; {_REMEDY}"
+            f"({trace.dispatched / trace.offered:.1%}): the load was not the one asked for; {remedy}"
         )
 
 

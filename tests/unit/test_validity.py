@@ -53,6 +53,13 @@ def test_requests_sent_too_late_are_no_open_loop(lags: list[float], limits: dict
         assert "lower the rate" in found[0]
 
 
+def test_where_sequences_are_too_few_more_are_advised() -> None:
+    late = open_loop([9.0] * 100, unsent=50)
+    for problem in problems(replace(late, sequence=late.scheduled)):
+        assert "more of them under way (concurrency)" in problem
+        assert "workers" not in problem
+
+
 @pytest.mark.parametrize(
     ("sent", "unsent", "short"), [(990, 10, False), (980, 20, True), (50, 3, False), (50, 4, True)]
 )
