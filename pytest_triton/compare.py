@@ -14,7 +14,7 @@ from pytest_triton.load.base import Engine
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
-from pytest_triton.protocol import cycle_of, open_load, under_way
+from pytest_triton.opening import cycle_of, open_load, under_way
 from pytest_triton.server.base import Server
 from pytest_triton.statistics import ratio_interval
 from pytest_triton.windows import merge
@@ -101,10 +101,10 @@ def compare(
 def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
     case = side.contender.case
     deployment = side.contender.deploy()
-    requests = deployer.prepare(deployment, case).requests
+    verified = deployer.prepare(deployment, case)
     side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
     seconds = max(seconds, cycle_of(case.load))
-    with open_load(server, engine, case, requests) as session:
+    with open_load(server, engine, case, deployment, verified, workers=engine.workers or 1) as session:
         session.start()
         session.collect(seconds=0.2, requests=2 * under_way(case.load), limit=5.0)
         counting, usage = Counting(server.control, deployment.name), server.usage()

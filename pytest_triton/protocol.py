@@ -7,21 +7,24 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_triton.case import Case, Load, Phases
+from pytest_triton.case import Case
 from pytest_triton.composing import Counting
 from pytest_triton.deployment import Deployer, Deployment
-from pytest_triton.errors import EngineError
 from pytest_triton.load import WireEngine
-from pytest_triton.load.base import Engine, LoadSession, Plan, RequestSet
+from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.observation import ResourceUsage, Trace
+from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
 from pytest_triton.server.base import Server
 from pytest_triton.slo import SLO
 from pytest_triton.statistics import steady_start
+from pytest_triton.validity import client_share
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
 from pytest_triton.verification import Answers
 from pytest_triton.windows import merge
 
+_ROOM_FOR_CLIENT = 0.75
+"""Share of a core from which on the load is shared by more processes, if there are cores for them."""
 _SLICE = 0.5
 """Seconds between two looks at the server's health and two lines of progress."""
 
@@ -85,26 +88,22 @@ def measure(
     effort, engine = effort or Effort(), engine or WireEngine()
     deployer = deployer or Deployer(server)
     deployment = deployment or deployer.deploy(case.candidate)
-    requests = deployer.prepare(deployment, case, reference).requests
+    verified = deployer.prepare(deployment, case, reference)
     run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances())
-    with open_load(server, engine, case, requests) as session:
-        session.start()
-        steady = run.warm_up(session)
-        measurement = run.look(session, deployer.cold_start(deployment))
-        session.stop()
+    workers, most = engine.workers or 1, engine.workers or most_workers()
+    while True:
+        with open_load(server, engine, case, deployment, verified, workers=workers) as session:
+            session.start()
+            steady = run.warm_up(session)
+            if run.client_share < _ROOM_FOR_CLIENT or workers >= most:
+                measurement = run.look(session, deployer.cold_start(deployment))
+                session.stop()
+                break
+        # The client would be what is measured: begin anew with more of them.
+        workers = min(2 * workers, most)
     if not steady and not measurement.problems:
         measurement = replace(measurement, unsteady=True)
     return measurement
-
-
-def open_load(server: Server, engine: Engine, case: Case, requests: RequestSet) -> LoadSession:
-    """Open the connections for ``case``'s load; nothing is sent yet."""
-    refusal = engine.refusal(case.load)
-    if refusal:
-        raise EngineError(f"the {engine.name} engine cannot send this load: {refusal}", model=case.candidate.model)
-    endpoints = server.endpoints
-    address = endpoints.address(case.load.protocol)
-    return engine.open(Plan(address, case.load, requests, headers=endpoints.headers, tls=endpoints.tls))
 
 
 @dataclass(slots=True)
@@ -119,6 +118,8 @@ class _Run:
     instances: int
     began: float = field(default_factory=time.monotonic)
     warmup_seconds: float = 0.0
+    client_share: float = 0.0
+    """Share of a core that the busiest process of the load generator used during the warm-up."""
 
     def collect(
         self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, so_far: list[Trace]
@@ -160,6 +161,7 @@ class _Run:
             self.collect(session, "warming up", seconds, requests, effort.warmup_limit, traces)
             trace = merge(traces)
             self.warmup_seconds = trace.seconds
+            self.client_share = client_share(trace)
             if effort.warmup > 0 and self.case.load.stationary:
                 steady = steady_start((trace.done - trace.scheduled) / 1e9) is not None
             if steady or trace.seconds >= effort.warmup_limit or session.hopeless:
@@ -198,23 +200,6 @@ class _Run:
             requests = 2 * measurement.requests
             seconds = 2 * seconds if cycle else effort.seconds
         return measurement
-
-
-def under_way(load: Load) -> int:
-    """Return how many requests are under way at a time; 1 in an open loop without sequences, where nothing says it.
-
-    Raises ``EngineError`` for ``auto``, which must have been resolved before.
-    """
-    if load.open_loop and load.sequence_length is None:
-        return 1
-    if not isinstance(load.concurrency, int):
-        raise EngineError("concurrency='auto' must be resolved before a load is sent")
-    return load.concurrency
-
-
-def cycle_of(load: Load) -> float:
-    """Return after how many seconds a load that changes begins anew; 0 for one that does not change."""
-    return sum(phase.seconds for phase in load.rate.phases) if isinstance(load.rate, Phases) else 0.0
 
 
 def _whole(seconds: float, cycle: float, towards: Callable[[float], int]) -> float:

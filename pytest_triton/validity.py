@@ -49,6 +49,12 @@ def problems(trace: Trace, reasons: Counter[str], *, latency_bound: float | None
     yield from _late_client(trace, latency_bound) if trace.concurrency == 0 else _idle_client(trace)
 
 
+def client_share(trace: Trace) -> float:
+    """Return the share of a core that the busiest process of the load generator used."""
+    busiest = trace.cpu_seconds if trace.busiest is None else trace.busiest
+    return busiest / trace.seconds if trace.seconds > 0 else 0.0
+
+
 def smallest_latency_bound(slo: SLO) -> float | None:
     """Return the smallest limit that a latency or a time to first response must not exceed, in seconds."""
     limits = (
@@ -60,8 +66,7 @@ def smallest_latency_bound(slo: SLO) -> float | None:
 
 
 def _busy_client(trace: Trace) -> Iterator[str]:
-    used = trace.cpu_seconds if trace.busiest is None else trace.busiest
-    share = used / trace.seconds if trace.seconds > 0 else 0.0
+    share = client_share(trace)
     if trace.seconds >= _CLIENT_SECONDS and share > _CLIENT_LIMIT:
         what = "the load generator" if trace.busiest is None else "a process of the load generator"
         yield (

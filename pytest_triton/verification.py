@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_triton.correctness import find_difference, find_empty, find_misfit
 from pytest_triton.errors import MeasurementError
 from pytest_triton.load.base import Request, RequestSet
+from pytest_triton.load.turns import name_sequence
 from pytest_triton.server.base import Server
 
 if TYPE_CHECKING:
@@ -186,15 +187,6 @@ def has_string_ids(configuration: ModelConfig) -> bool:
         for tensor in configuration.sequence_batching.control_input
         for control in tensor.control
     )
-
-
-def name_sequence(number: int) -> str:
-    """Return a correlation id that is a string, of the 128 bytes that Triton reserves for it.
-
-    It does not say how many of them it used, so that the Python backend reads the rest of a shorter one as further
-    elements, and refuses the request.
-    """
-    return f"sequence-{number}-".ljust(128, "x")
 
 
 def _spread(count: int, limit: int | None) -> list[int]:

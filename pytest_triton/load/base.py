@@ -142,6 +142,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """The name the user chooses it by."""
 
+    @property
+    def workers(self) -> int:
+        """How many processes share a load; 0 leaves it to how busy they are."""
+
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""
 

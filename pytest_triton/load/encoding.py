@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pytest_triton.errors import InputError
 from pytest_triton.load.base import Request
 from pytest_triton.load.client_inputs import as_client_inputs
-from pytest_triton.load.turns import END, START, VARIANTS
+from pytest_triton.load.turns import END, START, VARIANTS, name_sequence
 
 _OURS = frozenset({"host", "content-length", "content-type", "inference-header-content-length", "connection"})
 PLACEHOLDER = 1_987_654_321
@@ -34,8 +34,7 @@ def encode_http_sequence(
     for flags in range(VARIANTS):
         body, json_size = _encode_body(request, flags=flags, string_ids=string_ids)
         json_size = len(body) if json_size is None else json_size
-        written = f'"sequence_id":{PLACEHOLDER}' if not string_ids else f'"sequence_id":"{PLACEHOLDER}"'
-        at = body.rindex(written.encode(), 0, json_size) + written.index(str(PLACEHOLDER))
+        at = body.index(str(PLACEHOLDER).encode(), body.index(b'"sequence_id"'), json_size)
         head = _encode_head(request, len(body), json_size, host=host, headers=headers)
         befores.append(head + body[:at])
         afters.append(body[at + len(str(PLACEHOLDER)) : json_size])
@@ -89,6 +88,6 @@ def client_options(request: Request, flags: int | None, string_ids: bool) -> dic
     """Say of which sequence a request is, and what else goes along with it, in the client's words."""
     options: dict[str, Any] = {"parameters": dict(request.parameters) or None}
     if flags is not None:
-        options["sequence_id"] = str(PLACEHOLDER) if string_ids else PLACEHOLDER
+        options["sequence_id"] = name_sequence(PLACEHOLDER) if string_ids else PLACEHOLDER
         options["sequence_start"], options["sequence_end"] = bool(flags & START), bool(flags & END)
     return options

@@ -15,9 +15,6 @@ from pytest_triton.load.turns import VARIANTS, varint
 
 _SERVICE = "/inference.GRPCInferenceService/"
 _OURS = frozenset({"te", "content-type", "user-agent", "grpc-timeout", "grpc-encoding", "host", "connection"})
-_STRING_ID = b"\x1a\x0a"
-_NUMBER_ID = b"\x10"
-"""What stands before a correlation id in ``InferParameter``: ``string_param`` of ten bytes, ``int64_param``."""
 
 
 def encode_grpc(request: Request, *, streaming: bool) -> bytes:
@@ -32,8 +29,7 @@ def encode_grpc_sequence(request: Request, *, streaming: bool, string_ids: bool)
     befores, afters, tensors = [], [], b""
     for flags in range(VARIANTS):
         head, tensors = _encode(request, streaming=streaming, flags=flags, string_ids=string_ids)
-        mark = (_STRING_ID if string_ids else _NUMBER_ID) + written
-        at = head.index(mark, head.index(b"sequence_id")) + len(mark) - len(written)
+        at = head.index(written, head.index(b"sequence_id"))
         befores.append(head[:at])
         afters.append(head[at + len(written) :])
     yield from befores

@@ -22,6 +22,7 @@ class TritonclientEngine:
     """
 
     name = "tritonclient"
+    workers = 0
 
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""

@@ -37,6 +37,15 @@ FIRST_ID, LAST_ID = 1_100_000_000, 4_200_000_000
 """Within these a correlation id has ten digits, five bytes as a varint, and fits 32 bits without a sign."""
 
 
+def name_sequence(number: int) -> str:
+    """Return a correlation id that is a string, of the 128 bytes that Triton reserves for it.
+
+    It does not say how many of them it used, so that the Python backend reads the rest of a shorter one as further
+    elements, and refuses the request.
+    """
+    return f"sequence-{number}-".ljust(128, "x")
+
+
 class Turn:
     """Where a place is: its request in flight, and the rest of its sequence."""
 

@@ -40,6 +40,10 @@ class WireEngine:
 
     name = "wire"
 
+    def __init__(self, workers: int = 0) -> None:
+        """``workers`` processes share a load; 0 leaves it to how busy they are."""
+        self.workers = workers
+
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""
         if load.protocol not in ("http", "grpc"):

@@ -26,6 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lease", "composing"),
     ("verification",),
     ("deployment", "saturation"),
+    ("opening",),
     ("protocol",),
     ("bench",),
     ("compare",),
