@@ -185,6 +185,11 @@ def duration(config: pytest.Config, name: str) -> float | None:
 
 def check(config: pytest.Config) -> None:
     """Raise ``pytest.UsageError`` for the first setting with an impossible value."""
+    if is_remote(config) and "@" in setting(config, "server")[0]:
+        # Without it in the message: it may hold a password.
+        raise pytest.UsageError(
+            "--triton-server: an address carries no name or password; send them in a --triton-header"
+        )
     for name in OPTIONS:
         _, source = setting(config, name)
         if name in ("budget", "max-duration") and source != "default":
