@@ -51,10 +51,14 @@ class Prepared:
 
 @dataclass(slots=True)
 class Answer:
-    """What came back: when each response did, in ns of ``time.monotonic_ns``, and the client's result of each."""
+    """What came back: when each response did, in ns of ``time.monotonic_ns``, and the client's result of the first.
+
+    It is ``done`` with the last response, or with the mark after it that no other follows.
+    """
 
     times: list[int] = field(default_factory=list)
-    results: list[Any] = field(default_factory=list)
+    result: Any = None
+    done: int = 0
 
 
 class Failed(Exception):
@@ -134,7 +138,7 @@ class HttpClient:
         except (aiohttp.ClientError, ValueError, LookupError, TypeError) as error:
             # What the client makes of an answer that is none: not HTTP, not JSON, without a header that it reads.
             raise Failed(MALFORMED, f"{self._name} sent no proper answer: {_words(error)}") from error
-        return Answer([time.monotonic_ns()], [result])
+        return whole(result)
 
     async def close(self) -> None:
         """End all connections."""
@@ -181,26 +185,34 @@ class GrpcClient:
             )
         except InferenceServerException as error:
             raise grpc_failure(error, self._name, self._timeout) from error
-        return Answer([time.monotonic_ns()], [result])
+        return whole(result)
 
     async def close(self) -> None:
         """End all connections."""
         await self._client.close()
 
 
-def grpc_failure(error: InferenceServerException, name: str, timeout: float) -> Failed:
+def whole(result: Any) -> Answer:
+    """Return an answer of one response, which has come now."""
+    now = time.monotonic_ns()
+    return Answer([now], result, now)
+
+
+def grpc_failure(error: InferenceServerException, server: str, timeout: float) -> Failed:
     """Say what a gRPC error means: what happened on the wire has codes of our own, the rest its gRPC code."""
     message = error.message() or ""
     status = error.status()
-    # An error within a stream comes without a code.
-    code = grpc.StatusCode.UNKNOWN if status is None else grpc.StatusCode[status.removeprefix("StatusCode.")]
+    if status is None:
+        return Failed(grpc.StatusCode.UNKNOWN.value[0], f"gRPC stream: {message[:500]}")
+    code = grpc.StatusCode[status.removeprefix("StatusCode.")]
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Failed(TIMED_OUT, f"no answer from {name} within {timeout:g} s")
+        return Failed(TIMED_OUT, f"no answer from {server} within {timeout:g} s")
     if code is grpc.StatusCode.UNAVAILABLE and _is_connecting(message):
-        return Failed(UNREACHABLE, f"no connection to {name}: {message[:500]}")
+        return Failed(UNREACHABLE, f"no connection to {server}: {message[:500]}")
     if code is grpc.StatusCode.UNAVAILABLE and any(word in message for word in ("Socket closed", "reset", "GOAWAY")):
-        return Failed(LOST, f"the connection to {name} was lost: {message[:500]}")
-    return Failed(code.value[0], f"gRPC {code.name}: {message[:500]}")
+        return Failed(LOST, f"the connection to {server} was lost: {message[:500]}")
+    number, name = code.value
+    return Failed(number, f"gRPC {number} ({name}): {message[:500]}")
 
 
 def check_reachable(error: InferenceServerException) -> None:

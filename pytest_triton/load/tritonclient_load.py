@@ -10,8 +10,7 @@ import time
 from collections import deque
 from typing import Any
 
-import numpy as np
-
+from pytest_triton.correctness import find_difference
 from pytest_triton.load.arrivals import due_times
 from pytest_triton.load.base import Arrays, Plan
 from pytest_triton.load.patience import is_hopeless, pause_after
@@ -23,7 +22,7 @@ from pytest_triton.load.tritonclient_stream import StreamClient
 from pytest_triton.load.turns import END, PIECES, START, VARIANTS, Sequences, make_turns
 
 SECOND = 1_000_000_000
-_SAMPLE = 100
+_SAMPLE = 16
 """One in so many answers is compared where a sample is."""
 
 
@@ -198,7 +197,7 @@ class TritonclientLoad:
         except Failed as failure:
             answer, status, reason = failure.answer, failure.status, failure.reason
         # Answers come from several threads: one may be noted a little after another that came later.
-        now = self._last = max(self._last, answer.times[-1] if status == OK and answer.times else time.monotonic_ns())
+        now = self._last = max(self._last, answer.done or time.monotonic_ns())
         place.first = answer.times[0] if answer.times else now
         place.responses = answer.times
         if status == OK:
@@ -228,11 +227,8 @@ class TritonclientLoad:
         self._looked += 1
         if self._plan.validate == "sample" and self._looked % _SAMPLE != 1:
             return OK, ""
-        for result in answer.results[:1]:
-            wrong = _difference(result, request.expected)
-            if wrong:
-                return WRONG, f"wrong answer: {wrong}"
-        return OK, ""
+        wrong = _find_wrong(answer.result, request.expected)
+        return (WRONG, f"wrong answer: {wrong}") if wrong else (OK, "")
 
 
 def _flag_pieces(plan: Plan) -> list[bytes]:
@@ -249,14 +245,10 @@ async def _sleep_until(moment: int) -> None:
         await asyncio.sleep(seconds)
 
 
-def _difference(result: Any, expected: Arrays) -> str:
-    """Say in which output a result is not what it must be; empty when it is."""
-    for name, wanted in expected.items():
-        got = result.as_numpy(name)
-        if got is None:
-            return f"output {name!r} is missing"
-        if got.shape != wanted.shape:
-            return f"output {name!r} has shape {list(got.shape)}, expected {list(wanted.shape)}"
-        if not np.array_equal(got, wanted, equal_nan=got.dtype.kind == "f"):
-            return f"output {name!r} differs"
-    return ""
+def _find_wrong(result: Any, expected: Arrays) -> str | None:
+    """Say what is wrong with a result; None when nothing is."""
+    if result is None:
+        return "it carries no output at all"
+    outputs = {name: result.as_numpy(name) for name in expected}
+    missing = [name for name, array in outputs.items() if array is None]
+    return f"output {missing[0]!r} is missing" if missing else find_difference(outputs, expected)

@@ -149,6 +149,7 @@ class _Stream:
         final = response.parameters[_FINAL].bool_param if _FINAL in response.parameters else True
         if response.outputs or not final:
             self._answer.times.append(now)
-            self._answer.results.append(result)
+            self._answer.result = self._answer.result or result
         if final:
+            self._answer.done = now
             self._end.set_result(None)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import hpack
 
 from pytest_triton.case import Load, Phases
-from pytest_triton.errors import EngineError, InputError
+from pytest_triton.errors import EngineError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.channel import Buffer, Message
+from pytest_triton.load.description import describe_arrivals, describe_columns, describe_sequences
 from pytest_triton.load.encoding import encode_http, encode_http_sequence
 from pytest_triton.load.encoding_grpc import encode_grpc, encode_grpc_sequence, encode_headers
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession
-from pytest_triton.load.turns import FIRST_ID, LAST_ID
 from pytest_triton.load.validation import Validation
 
 _SAMPLE = 16
@@ -76,9 +74,9 @@ class WireEngine:
             "patience": CONNECTING,
             "streams": plan.requests.streams,
             "requests": len(plan.requests.requests),
-            "sequences": _sequences(plan),
-            "arrivals": _arrivals(plan),
-            "columns": _columns(plan),
+            "sequences": describe_sequences(plan, id_form="decimal" if _decimal_ids(plan) else "varint"),
+            "arrivals": describe_arrivals(plan),
+            "columns": [*describe_columns(plan), *(["answer"] if plan.validate != "none" else [])],
             "look_every": {"none": 0, "sample": _SAMPLE, "all": 1}[plan.validate],
             "streaming": plan.load.streaming,
             "fixed": not plan.load.open_loop or plan.load.sequence_length is not None,
@@ -151,57 +149,5 @@ def _encode(plan: Plan) -> list[Buffer]:
     return payloads
 
 
-def _sequences(plan: Plan) -> dict[str, Any] | None:
-    length = plan.load.sequence_length
-    if length is None:
-        return None
-    decimal = plan.load.protocol == "http" or plan.string_ids
-    return {
-        "id_form": "decimal" if decimal else "varint",
-        # Another load on the same server, or one just before on the same model, must not meet the same ids.
-        "first_id": random.SystemRandom().randrange(FIRST_ID, LAST_ID // 2),
-        "length": list(length) if isinstance(length, tuple) else [length, length],
-        "seed": plan.seed,
-    }
-
-
-def _arrivals(plan: Plan) -> dict[str, Any] | None:
-    load = plan.load
-    if not load.open_loop:
-        return None
-    if load.arrivals not in ("poisson", "constant"):
-        return {"intervals": read_intervals(Path(load.arrivals))}
-    phases = load.rate.as_list() if isinstance(load.rate, Phases) else [[math.inf, load.rate, load.rate]]
-    return {"phases": phases, "constant": load.arrivals == "constant", "seed": plan.seed}
-
-
-def read_intervals(path: Path) -> list[int]:
-    """Read a file of intervals in microseconds, one a line. Raises ``InputError`` naming the line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"no intervals can be read from {path}: {error}") from error
-    intervals = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            if not line.strip().isdecimal():
-                raise InputError(
-                    f"{path}, line {number}: {line.strip()!r} is no interval", hint="Write whole microseconds."
-                )
-            intervals.append(int(line))
-    if not any(intervals):
-        raise InputError(f"{path} holds no intervals", hint="Write whole microseconds, one interval a line.")
-    return intervals
-
-
-def _columns(plan: Plan) -> list[str]:
-    """Say which columns the trace needs beside those that every load has."""
-    asked = {
-        "scheduled": plan.load.open_loop,
-        "request": len(plan.requests.requests) > 1,
-        "sequence": plan.load.sequence_length is not None,
-        "responses": plan.load.streaming,
-        "response_at": plan.load.streaming,
-        "answer": plan.validate != "none",
-    }
-    return [name for name, needed in asked.items() if needed]
+def _decimal_ids(plan: Plan) -> bool:
+    return plan.load.protocol == "http" or plan.string_ids
