@@ -25,6 +25,29 @@ class TritonPythonModel:
 """
 
 
+DECOUPLED = """backend: "python"
+model_transaction_policy {{ decoupled: true }}
+input [ {{ name: "X" data_type: TYPE_FP32 dims: {dims} }} ]
+output [ {{ name: "Y" data_type: TYPE_FP32 dims: {dims} }} ]
+"""
+ANSWERS = """
+import time
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for each in requests:
+            sender = each.get_response_sender()
+            tensor = pb_utils.get_input_tensor_by_name(each, "X").as_numpy()
+            for turn in range(3):
+                time.sleep(0.004)
+                sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("Y", tensor + turn)]))
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+
+
 def found(pytester: pytest.Pytester) -> list[dict]:
     return json.loads((pytester.path / "found.json").read_text())["cases"]
 
@@ -72,6 +95,31 @@ def test_file(triton_perf):
     assert [case["load"].get("rate") for case in cases] == [40, [[1, 20, 60]], None, 30, None]
     assert [case["load"].get("arrivals") for case in cases] == ["constant", "constant", "gaps.txt", "poisson", None]
     assert len({case["key"] for case in cases}) == 5
+
+
+def test_a_stream(run, pytester: pytest.Pytester, repository: Path):
+    answers = write_model(repository, "answers", dims="[ 4 ]", configuration=DECOUPLED)
+    (answers / "1" / "model.py").write_text(ANSWERS)
+    result = run(
+        """
+@pytest.mark.triton_load(protocol="grpc", streaming=True)
+@pytest.mark.triton_slo(ttfr_p50="5s", inter_response_p50="5s", response_throughput="1/s", responses=3, error_rate="0%")
+def test_it(triton_perf):
+    metrics = triton_perf().metrics
+    assert metrics["responses"].value == 3
+    assert metrics["inter_response_p50"].value >= 0.004
+    assert 0.004 <= metrics["ttfr_p50"].value < metrics["p50"].value
+""",
+        "--triton-json=found.json",
+        folder=answers,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["  Concurrency: 1, gRPC stream, throughput: *, * responses/sec, first response * usec (p99 * usec)  PASS"]
+    )
+    (case,) = found(pytester)
+    assert case["load"] == {"concurrency": 1, "batch_size": 1, "protocol": "grpc", "streaming": True}
+    assert {"ttfr_p99", "inter_response_p99", "response_throughput", "responses"} <= case["measurement"].keys()
 
 
 def test_a_search_over_rates(run, pytester: pytest.Pytester):
