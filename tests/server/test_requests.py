@@ -14,6 +14,7 @@ from serving import serve
 
 from pytest_triton.case import Candidate, Case, Inputs, Load
 from pytest_triton.deployment import Deployer
+from pytest_triton.errors import RequestError
 from pytest_triton.load import Plan, WireEngine
 from pytest_triton.observation import OK
 from pytest_triton.server import EmbeddedServer
@@ -71,7 +72,12 @@ class TritonPythonModel:
     def execute(self, requests):
         for request in requests:
             sender = request.get_response_sender()
-            for value in range(int(pb_utils.get_input_tensor_by_name(request, "X").as_numpy().item()), 0, -1):
+            start = int(pb_utils.get_input_tensor_by_name(request, "X").as_numpy().item())
+            if start < 0:
+                refusal = pb_utils.InferenceResponse(error=pb_utils.TritonError("below zero"))
+                sender.send(refusal, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+                continue
+            for value in range(start, 0, -1):
                 tensor = pb_utils.Tensor("Y", np.full((1,), value, np.int32))
                 sender.send(pb_utils.InferenceResponse([tensor]))
             sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
@@ -183,6 +189,8 @@ def test_a_decoupled_model_is_asked_over_grpc(triton: EmbeddedServer) -> None:
     assert prepare(triton, "countdown", inputs, reference=answers).answers.keys() == answers.keys()
     with pytest.raises(WrongOutputs, match=r"output 'Y\[1\]' differs most at \[0\]"):
         prepare(triton, "countdown", inputs, reference={0: {"Y[1]": np.array([9], dtype=np.int32)}})
+    with pytest.raises(RequestError, match="countdown answered a request with an error: below zero"):
+        prepare(triton, "countdown", Inputs(data={"X": -1}))
 
 
 def test_what_was_checked_is_asked_once_more_only(triton: EmbeddedServer) -> None:
