@@ -43,6 +43,7 @@ class PerfAnalyzerEngine:
     """
 
     name = "perf_analyzer"
+    workers = 1
 
     def __init__(self, program: str = "") -> None:
         """``program`` is the binary's path; empty, it is the one on PATH."""

@@ -29,9 +29,7 @@ class TritonclientEngine:
         if not isinstance(load.concurrency, int) or load.concurrency < 1:
             return f"the tritonclient engine needs a concurrency of at least 1, not {load.concurrency!r}"
         if load.streaming and load.protocol != "grpc":
-            return "only gRPC has streams"
-        if load.shared_memory != "none":
-            return f"the tritonclient engine does not send through {load.shared_memory} shared memory"
+            return "only gRPC streams: write protocol='grpc'"
         return None
 
     def open(self, plan: Plan) -> WorkerSession:

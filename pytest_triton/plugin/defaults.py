@@ -32,10 +32,12 @@ def pytest_triton_make_server(
 
 @pytest.hookimpl(trylast=True)
 def pytest_triton_make_engine(config: pytest.Config) -> Engine:
-    """The wire engine."""
-    from pytest_triton.load import WireEngine
+    """The engine that ``--triton-engine`` names."""
+    from pytest_triton.load.engines import make_engine
 
-    return WireEngine()
+    name, _ = options.setting(config, "engine")
+    program = options.folder(config, "perf-analyzer")
+    return make_engine(name, perf_analyzer=str(program or ""))
 
 
 @pytest.hookimpl(trylast=True)

@@ -58,6 +58,15 @@ OPTIONS = {
         Option("cert", "", "our own certificate over TLS, if the server wants one", metavar="PEM"),
         Option("key", "", "the key of our own certificate, unless it is in the same file", metavar="PEM"),
         Option("insecure", "", "over https, do not check the server's certificate", flag=True),
+        Option(
+            "engine",
+            "wire",
+            "what sends the load: wire (our own), tritonclient (NVIDIA's Python clients), or perf_analyzer (NVIDIA's "
+            "load generator)",
+            choices=("wire", "tritonclient", "perf_analyzer"),
+            metavar="wire|tritonclient|perf_analyzer",
+        ),
+        Option("perf-analyzer", "", "Perf Analyzer's binary (default: perf_analyzer on PATH)", metavar="PATH"),
         Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
         Option("json", "", "write what the run found to this file", metavar="PATH"),
@@ -118,7 +127,10 @@ def setting(config: pytest.Config, name: str) -> tuple[str, str]:
 
 def _checked(option: Option, value: str, written: str) -> str:
     if option.choices and value not in option.choices:
-        raise pytest.UsageError(f"{written}={value} is not one of {', '.join(option.choices)}")
+        from difflib import get_close_matches
+
+        meant = [f"; did you mean {word!r}?" for word in get_close_matches(value, option.choices, n=1)]
+        raise pytest.UsageError("".join([f"{written}={value} is not one of {', '.join(option.choices)}", *meant]))
     return value
 
 
