@@ -18,7 +18,8 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,8 @@ from urllib.parse import quote
 PREFIX = "pytest-triton-"
 SHARED_MEMORY = Path("/dev/shm")
 ANSWER_WITHIN = 1.0
+IN_USE_FOR = 60.0
+"""How long a request that is still under way may keep a region, in seconds."""
 _POLL = 0.25
 _NAME = re.compile(r"pytest-triton-[0-9a-z-]*\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]{8}")
 
@@ -78,19 +81,33 @@ def release(regions: Sequence[Mapping[str, str]], route: Mapping[str, Any] | Non
             _unregister([(region["kind"], region["name"]) for region in regions], route)
 
 
-def _unregister(regions: Iterable[tuple[str, str]], route: Mapping[str, Any]) -> None:
+def _unregister(regions: Sequence[tuple[str, str]], route: Mapping[str, Any]) -> None:
+    left, deadline = list(regions), time.monotonic() + IN_USE_FOR
+    while left and time.monotonic() < deadline:
+        left = [(kind, name) for kind, name in left if not _forget(kind, name, route)]
+        if left:
+            time.sleep(_POLL)
+
+
+def _forget(kind: str, name: str, route: Mapping[str, Any]) -> bool:
+    """Have the server forget a region; return False when it must be asked again. Raises ``OSError``."""
     import http.client
 
-    address, tls = route["address"], route["tls"]
-    for kind, name in regions:
-        connection = http.client.HTTPConnection(address, timeout=ANSWER_WITHIN)
-        with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
-            if tls is not None:
-                connection.connect()
-                connection.sock = _wrap(connection.sock, tls, connection.host)
-            path = f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/unregister"
-            connection.request("POST", path, body=b"", headers=dict(route["headers"]))
-            connection.getresponse().read()
+    tls = route["tls"]
+    connection = http.client.HTTPConnection(route["address"], timeout=ANSWER_WITHIN)
+    with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
+        if tls is not None:
+            connection.connect()
+            connection.sock = _wrap(connection.sock, tls, connection.host)
+        path = f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/unregister"
+        connection.request("POST", path, body=b"", headers=dict(route["headers"]))
+        return not is_in_use(connection.getresponse().read().decode(errors="replace"))
+    return True
+
+
+def is_in_use(reason: str) -> bool:
+    """Say whether Triton does not forget a region because a request is still under way that reads or writes it."""
+    return "currently in use" in reason
 
 
 def _wrap(plain: socket.socket, tls: Mapping[str, Any], host: str) -> socket.socket:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import numpy as np
 
-from pytest_triton.errors import EngineError, ServerDied, ServerError
+from pytest_triton.errors import EngineError, RequestError, ServerDied, ServerError
 from pytest_triton.load import regions
 from pytest_triton.load.base import Arrays, Extent, Request, RequestSet, SharedRequest
 from pytest_triton.load.client_inputs import as_client_inputs
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["system", "cuda"]
 
+_POLL = 0.02
 _ALIGNED = 64
 _PAGE = 4096
 _LENGTH = 4
@@ -215,8 +217,16 @@ def _tell(guard: subprocess.Popen[bytes], line: str) -> None:
 
 
 def _forget(registry: Registry, kind: Kind, name: str) -> None:
+    deadline = time.monotonic() + regions.IN_USE_FOR
     try:
-        registry.unregister_memory(kind, name)
+        while True:
+            try:
+                registry.unregister_memory(kind, name)
+                return
+            except RequestError as error:
+                if not regions.is_in_use(error.problem) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL)
     except ServerDied:
         # It has forgotten everything.
         return

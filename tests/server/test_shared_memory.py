@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +17,14 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
-from python_models import write_echo
+from python_models import write_echo, write_model
 from serving import serve
 
 from pytest_triton.errors import EngineError
 from pytest_triton.load import regions
 from pytest_triton.load.base import Request, RequestSet
 from pytest_triton.load.client_inputs import as_client_inputs
+from pytest_triton.load.encoding import encode_http
 from pytest_triton.load.memory import SystemMemory
 from pytest_triton.load.shared_memory import SharedTensors, measure_room
 from pytest_triton.server import EmbeddedServer, ModelControl
@@ -169,9 +172,10 @@ def test_nothing_is_left_where_the_server_refuses(server: EmbeddedServer, monkey
 
 
 HOLDING = """
-    import sys, time
+    import socket, sys, time
     import numpy as np
     from pytest_triton.load.base import Request, RequestSet
+    from pytest_triton.load.encoding import encode_http
     from pytest_triton.load.shared_memory import SharedTensors
     from pytest_triton.server import ModelControl
     from pytest_triton.server.grpc_control import GrpcControl
@@ -180,6 +184,11 @@ HOLDING = """
     request = Request("echo", {"IN_FP32": np.ones((1, 3), np.float32)}, {"IN_FP32": "FP32"})
     with SharedTensors(control, RequestSet.of(request), kind="system", sizes={"OUT_FP32": 12}, places=1) as tensors:
         print("ready", flush=True)
+        if sys.argv[3:] == ["send"]:
+            host, _, port = sys.argv[2].partition(":")
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(encode_http(tensors.request(0, 0), host=sys.argv[2], headers={}))
+                connection.recv(65536)
         time.sleep(600)
 """
 
@@ -250,3 +259,54 @@ def test_cuda_without_a_gpu_says_what_is_missing(server: EmbeddedServer):
         pass
     assert "shared_memory='system'" in caught.value.hint
     assert json.dumps(tensors.regions)
+
+
+@pytest.fixture
+def slow_server(tmp_path: Path) -> Iterator[tuple[EmbeddedServer, Path]]:
+    """A server whose model ``slow`` makes a file when it has taken up a request, and then sleeps over it."""
+    taken = tmp_path / "taken"
+    execute = f"import time; open({str(taken)!r}, 'w').close(); time.sleep(1.5)"
+    write_model(tmp_path / "repository", "slow", execute=execute)
+    with serve(tmp_path / "repository", tmp_path / "output", "slow") as server:
+        yield server, taken
+
+
+def test_requests_that_are_still_under_way_are_waited_for(slow_server: tuple[EmbeddedServer, Path]):
+    server, taken = slow_server
+    address = server.endpoints.address("http")
+    sent = Request("slow", {"X": np.ones((1, 100_000), np.float32)}, {"X": "FP32"})
+    tensors = SharedTensors(server.control, RequestSet.of(sent), kind="system", sizes={"Y": 400_000}, places=1)
+    with ThreadPoolExecutor(1) as pool:
+        with tensors:
+            body = encode_http(tensors.request(0, 0), host=address, headers={})
+            answer = pool.submit(exchange, address, body)
+            assert wait_for(taken.exists)
+        assert answer.result(30).startswith(b"HTTP/1.1 200")
+    server.check()
+    assert leftovers(server.control) == ([], [])
+
+
+def test_nothing_is_left_of_a_process_that_is_killed_with_a_request_under_way(
+    slow_server: tuple[EmbeddedServer, Path], run_script
+):
+    server, taken = slow_server
+    process = run_script(
+        HOLDING.replace('"echo"', '"slow"').replace("IN_FP32", "X").replace("OUT_FP32", "Y"),
+        "http",
+        server.endpoints.address("http"),
+        "send",
+    )
+    assert process.stdout.readline() == "ready\n"
+    assert wait_for(taken.exists)
+    process.kill()
+    process.wait()
+    assert wait_for(lambda: leftovers(server.control) == ([], []))
+    server.check()
+
+
+def exchange(address: str, message: bytes) -> bytes:
+    """Send ``message`` and return the first bytes of the answer."""
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(message)
+        return connection.recv(65536)
