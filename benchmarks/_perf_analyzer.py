@@ -40,22 +40,34 @@ class PerfAnalyzer:
             self._environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
         self.version = self._run(["--version"], timeout=30).strip() or "unknown version"
 
-    def measure(self, address: str, model: str, *, concurrency: int, shape: str, seconds: float) -> Report:
-        """Load ``model`` at ``address`` over HTTP with ``concurrency`` and random data for about ``seconds``.
+    def measure(
+        self,
+        address: str,
+        model: str,
+        *,
+        concurrency: int,
+        shape: str,
+        seconds: float,
+        protocol: str = "http",
+        asynchronous: bool = False,
+    ) -> Report:
+        """Load ``model`` at ``address`` with ``concurrency`` and random data for about ``seconds``.
 
         Three windows are measured, whatever their spread: its own judgement of stability is turned off.
         """
         before = _children_cpu()
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.csv"
-            words = ["-m", model, "-u", address, "-i", "http", "--input-data", "random", "--shape", shape]
+            words = ["-m", model, "-u", address, "-i", protocol, "--input-data", "random", "--shape", shape]
             words += ["--concurrency-range", str(concurrency), "--max-threads", "16", "-f", str(report)]
             words += ["--measurement-interval", str(int(seconds * 1000 / 3)), "--max-trials", "3", "-s", "999"]
+            words += ["--async"] if asynchronous else []
             self._run(words, timeout=seconds * 4 + 60)
             (row,) = csv.DictReader(report.open())
+        # Over gRPC it does not tell sending and receiving from the network.
         parts = ("Client Send", "Network+Server Send/Recv", "Server Queue", "Server Compute Input")
         parts += ("Server Compute Infer", "Server Compute Output", "Client Recv")
-        microseconds = sum(float(row[part]) for part in parts)
+        microseconds = sum(float(row[part]) for part in parts if part in row)
         return Report(float(row["Inferences/Second"]), microseconds / 1e6, _children_cpu() - before)
 
     def _run(self, words: list[str], *, timeout: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import select
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pytest_triton.load import http2
@@ -72,7 +73,7 @@ class GrpcConnection:
     __slots__ = (
         "_blocks", "_epoll", "_events", "_frames", "_headers", "_listener", "_out", "_pending", "_reader", "_refill",
         "block", "fd", "largest_frame", "most_streams", "next_stream", "receive_into", "rest", "socket", "state",
-        "stream_window", "streams", "window",
+        "stream_window", "streams", "waiting", "window",
     )  # fmt: skip
 
     def __init__(
@@ -84,8 +85,13 @@ class GrpcConnection:
         epoll: select.epoll,
         *,
         first_stream: int,
+        waiting: Sequence[object],
     ) -> None:
-        """Begin to connect. Raises ``OSError`` when that is refused at once."""
+        """Begin to connect. Raises ``OSError`` when that is refused at once.
+
+        ``waiting`` is looked at, and never changed, to see whether anyone waits for room on it.
+        """
+        self.waiting = waiting
         self._blocks, self._reader, self._listener, self._epoll = blocks, reader, listener, epoll
         self.state = State.CONNECTING
         self.streams: dict[bytes, Any] = {}
@@ -236,11 +242,17 @@ class GrpcConnection:
             self._listener.on_open(self)
         self._pump()
 
+    def widen(self, by: int) -> None:
+        """Take note of more room in the connection's window. Raises ``BrokenFrames``."""
+        self.window += by
+        if self.window > http2.LARGEST_WINDOW:
+            raise BrokenFrames("a window of more than 2^31 - 1 bytes")
+        if self._pending:
+            self._pump()
+
     def _widen(self, id: bytes, by: int) -> None:
         if id == http2.CONNECTION:
-            self.window += by
-            if self.window > http2.LARGEST_WINDOW:
-                raise BrokenFrames("a window of more than 2^31 - 1 bytes")
+            self.widen(by)
         elif (stream := self.streams.get(id)) is not None:
             stream.window += by
         if self._pending:

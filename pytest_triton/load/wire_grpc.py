@@ -27,6 +27,8 @@ from pytest_triton.load.turns import Rotation, Sequences
 _RECEIVE = 1 << 18
 _GOOD = 200
 _MOST = 4096
+_WIDENING = http2.frame_start(http2.WINDOW_UPDATE, 0, 4) + http2.CONNECTION
+_WIDENING_SIZE = len(_WIDENING) + 4
 _UNKNOWN = 2
 """gRPC's code for an error without one, as those of a stream's single requests are."""
 
@@ -87,6 +89,8 @@ class GrpcLoad(Loop):
         """The connection whose answers are being taken: what follows from them is sent in one go."""
         self._usual = UsualAnswer(self._blocks_read)
         self._largest = self._turns.largest + PREFIX
+        self._simple = self._arrivals is None and isinstance(self._turns, Rotation) and self.answers is None
+        """What goes out next depends neither on the time nor on the place, and no answer is looked at."""
         for _ in range(places):
             self._add_place()
 
@@ -122,7 +126,13 @@ class GrpcLoad(Loop):
     def _connect(self, channel: int) -> GrpcConnection | None:
         try:
             connection = GrpcConnection(
-                self._target, self._blocks, self._blocks_read, self, self._epoll, first_stream=self._first_stream
+                self._target,
+                self._blocks,
+                self._blocks_read,
+                self,
+                self._epoll,
+                first_stream=self._first_stream,
+                waiting=self._waiting[channel],
             )
         except OSError as error:
             self._channels[channel] = None
@@ -399,6 +409,11 @@ class GrpcLoad(Loop):
         received = at = 0
         end = len(data)
         while at < end:
+            if data.startswith(_WIDENING, at) and end - at >= _WIDENING_SIZE:
+                # One follows nearly every answer: the room that the request took in the connection's window.
+                connection.widen(int.from_bytes(data[at + _WIDENING_SIZE - 4 : at + _WIDENING_SIZE], "big"))
+                at += _WIDENING_SIZE
+                continue
             found = usual.match(data, at)
             place: GrpcPlace | None = streams.get(found[0]) if found is not None else None
             if found is None or place is None or place.first:
@@ -444,14 +459,12 @@ class GrpcLoad(Loop):
         """Say whether the next request may go out as soon as an answer has come, with nothing else to look after."""
         return (
             self._sending
-            and self._arrivals is None
-            and isinstance(self._turns, Rotation)
-            and self.answers is None
+            and self._simple
             and connection.state is State.OPEN
             and bool(connection.block)
             and connection.next_stream < http2.LAST_STREAM - _RECEIVE
             and self._largest <= min(connection.window, connection.stream_window, connection.largest_frame)
-            and not any(self._waiting)
+            and not connection.waiting
         )
 
     def _send_quick(self, connection: GrpcConnection, out: list[bytes], started: list[GrpcPlace]) -> None:
