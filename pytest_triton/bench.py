@@ -36,7 +36,8 @@ class Bench:
     server: Server
     engine: Engine
     deployer: Deployer = field(init=False)
-    _references: dict[str, Answers] = field(default_factory=dict)
+    _references: dict[str, tuple[Any, Answers]] = field(default_factory=dict)
+    """With the data they were made from, which is told apart by its identity as long as it lives."""
 
     def __post_init__(self) -> None:
         self.deployer = Deployer(self.server)
@@ -49,8 +50,8 @@ class Bench:
         key = digest([case.candidate.model, shapes, *drawn, id(inputs.data)])
         if key not in self._references:
             deployment = self.deployer.deploy(Candidate(case.candidate.model))
-            self._references[key] = self.deployer.prepare(deployment, case).answers
-        return self._references[key]
+            self._references[key] = inputs.data, self.deployer.prepare(deployment, case).answers
+        return self._references[key][1]
 
     def evaluate(
         self,

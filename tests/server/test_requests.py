@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -137,11 +137,15 @@ def test_every_data_type_comes_back_as_it_was_sent(
         assert set(request.expected) == {f"OUT_{datatype}" for datatype in DATATYPES}
     assert len({request.inputs["IN_INT64"].tobytes() for request in requests}) == count
 
-    with WireEngine().open(Plan(triton.endpoints.http, Load(concurrency=2), verified.requests)) as session:
-        session.start()
-        traces = [session.collect(seconds=0, requests=2 * count, limit=30), session.stop()]
-    assert sum(map(len, traces)) >= 2 * count
-    assert all((trace.status == OK).all() for trace in traces)
+    protocols: tuple[Literal["http", "grpc"], ...] = ("http", "grpc")
+    for protocol in protocols:
+        load = Load(concurrency=2, protocol=protocol)
+        plan = Plan(triton.endpoints.address(protocol), load, verified.requests, validate="all")
+        with WireEngine().open(plan) as session:
+            session.start()
+            traces = [session.collect(seconds=0, requests=2 * count, limit=30), session.stop()]
+        assert sum(map(len, traces)) >= 2 * count
+        assert all((trace.status == OK).all() for trace in traces), (protocol, [trace.reasons for trace in traces])
 
 
 def test_many_requests_are_sampled_unless_every_one_must_be_known(triton: EmbeddedServer) -> None:

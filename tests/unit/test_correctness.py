@@ -1,5 +1,6 @@
 """Are the outputs right?"""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -66,3 +67,13 @@ def test_not_a_number_equals_itself_only():
     nan = np.array([np.nan, 1.0])
     assert find_difference({"A": nan}, {"A": nan}) is None
     assert "at [0]" in (find_difference({"A": nan}, {"A": np.ones(2)}) or "")
+
+
+@pytest.mark.parametrize("dtype", ["float32", ml_dtypes.bfloat16])
+def test_bf16_is_compared_as_what_it_is(dtype):
+    expected = np.array([1.0, 2.0], dtype=np.float32)
+    last_bit = np.array([1.0078125, 2.0], dtype=dtype)
+    assert find_difference({"A": last_bit}, {"A": expected}, {"A": "BF16"}) is None
+    assert find_difference({"A": last_bit}, {"A": expected.astype(ml_dtypes.bfloat16)}) is None
+    wrong = np.array([1.0, 2.25], dtype=dtype)
+    assert "at [1]: 2.25" in (find_difference({"A": wrong}, {"A": expected}, {"A": "BF16"}) or "")
