@@ -177,6 +177,7 @@ class Case:
                 "load": self.load.as_dict(),
                 "shapes": {name: list(shape) for name, shape in self.inputs.shapes.items()},
                 "seed": self.inputs.seed,
+                **({"count": self.inputs.count} if self.inputs.count != 1 else {}),
             }
         )
 

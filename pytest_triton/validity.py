@@ -19,6 +19,8 @@ _CLIENT_SECONDS = 0.1
 _LITTLE_LIMIT = 0.05
 """By how much the requests in flight may differ from the concurrency."""
 _LITTLE_REQUESTS = 100
+_TURNAROUND = 50e-6
+"""What a client may take, on average, from an answer to the next request, in seconds."""
 _LAG_FLOOR = 1e-3
 """Send lag that no latency bound is too small for, in seconds."""
 _LAG_SHARE = 0.02
@@ -96,10 +98,17 @@ def _late_client(trace: Trace, latency_bound: float | None) -> Iterator[str]:
 
 
 def _idle_client(trace: Trace) -> Iterator[str]:
-    """In closed loop: more or fewer requests in flight than the load asks for."""
+    """In closed loop: more or fewer requests in flight than the load asks for.
+
+    Between an answer and the next request any client has something to do. Of a model that answers within a fraction of
+    a millisecond that is more than the share which is allowed, and still no client could do much better.
+    """
     if len(trace) < max(_LITTLE_REQUESTS, 10 * trace.concurrency):
         return
     flying, doubt = _in_flight(trace) if trace.windows == 1 else _in_flight_by_little(trace)
+    turnaround = (trace.concurrency - flying) * trace.seconds / len(trace)
+    if 0 <= turnaround <= _TURNAROUND:
+        return
     if abs(flying / trace.concurrency - 1) > _LITTLE_LIMIT + doubt:
         yield (
             f"{flying:.2f} requests were in flight on average, not {trace.concurrency} (Little's law): "

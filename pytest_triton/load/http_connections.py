@@ -201,7 +201,7 @@ class HttpConnections(Loop):
         if gone == len(connection.unsent):
             connection.unsent = NOTHING
             self._watch(connection, select.EPOLLIN)
-            if not connection.failures and not connection.parser.begun and not connection.parser.keeping:
+            if not connection.failures and not connection.parser.begun:
                 self._waiting[connection.fd] = connection
         else:
             self._wait_to_send(connection, connection.unsent[gone:])

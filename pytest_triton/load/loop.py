@@ -17,13 +17,11 @@ from pytest_triton.load.answers import Answers
 from pytest_triton.load.patience import FIRST_PAUSE, is_hopeless, pause_after
 from pytest_triton.load.place import Phase, Place
 from pytest_triton.load.records import Records
-from pytest_triton.load.status import TIMED_OUT
+from pytest_triton.load.status import OK, TIMED_OUT
 from pytest_triton.load.turns import Rotation, Sequences
 
 SECOND = 1_000_000_000
 NEVER = 1 << 62
-_FINE = 10_000_000
-"""Waits shorter than this, in ns, are timed in microseconds; epoll itself counts in milliseconds."""
 
 
 class Loop(abc.ABC):
@@ -67,6 +65,10 @@ class Loop(abc.ABC):
         self._places: list[Place] = []
         self._sending = False
         self._last_reason = ""
+        self._overall = Place() if arrivals is not None else None
+        """What became of the requests of all places in open loop, where many places may do nothing for long."""
+        self._forgotten = 0
+        """Requests that were due when the load ended, and never sent."""
         self.answers = answers
         self.records = Records(columns)
         self.reasons: dict[int, str] = {}
@@ -119,6 +121,7 @@ class Loop(abc.ABC):
 
     def drain(self) -> None:
         """Begin nothing new, but end the sequences that are under way. What waits for its turn is forgotten."""
+        self._forgotten = self.offered(time.monotonic_ns()) - self.dispatched
         self._sending = False
         self._due = NEVER
         self._arrivals = None
@@ -127,10 +130,9 @@ class Loop(abc.ABC):
             self._turns.ending = True
         for place in self._places:
             place.resume = 0
-            if place.phase is Phase.CONNECTING and place.assigned:
+            if place.phase is Phase.CONNECTING and place.assigned and not self._turns.is_open(place.turn):
                 self._abandon(place)
                 place.assigned = False
-                place.turn.left = 0
             elif not place.assigned and self._turns.is_open(place.turn):
                 place.scheduled = time.monotonic_ns()
                 self._begin(place)
@@ -142,7 +144,10 @@ class Loop(abc.ABC):
 
     def hopeless(self) -> str:
         """Say why nothing succeeds any more on any place; empty while something might."""
-        tried = [place for place in self._places if place.assigned or place.sent]
+        if self._overall is not None:
+            tried = [self._overall]
+        else:
+            tried = [place for place in self._places if place.assigned or place.sent]
         return self._last_reason if tried and is_hopeless(tried, time.monotonic_ns()) else ""
 
     def offered(self, now: int) -> int:
@@ -150,7 +155,7 @@ class Loop(abc.ABC):
         while self._arrivals is not None and self._due <= now:
             self._backlog.append(self._due)
             self._due = self._begun_at + next(self._arrivals)
-        return self.dispatched + len(self._backlog)
+        return self.dispatched + len(self._backlog) + self._forgotten
 
     def watch_control(self, *, writable: bool) -> None:
         """Let ``run`` also return when there is room to write to the control, if ``writable``."""
@@ -178,7 +183,8 @@ class Loop(abc.ABC):
                     now = clock()
                 if not self._stalled and self._due < wake:
                     wake = self._due
-                if 0 < wake - now < _FINE:
+                if wake > now:
+                    # epoll counts in milliseconds, and rounds up.
                     select.select((self._epoll,), (), (), (wake - now) * 1e-9)
                     now = wake
             events = poll((wake - now) * 1e-9 if wake > now else 0)
@@ -214,8 +220,9 @@ class Loop(abc.ABC):
                 self._fail(place, TIMED_OUT, f"no answer from {self._name} within {seconds:g} s")
             elif place.resume and now >= place.resume:
                 place.resume = 0
-                place.scheduled = now
-                self._begin(place)
+                if self._sending:
+                    place.scheduled = now
+                    self._begin(place)
             paused = paused or place.resume > 0
         self._sweep_at = now + (FIRST_PAUSE if paused else self._sweep_every)
 
@@ -228,8 +235,10 @@ class Loop(abc.ABC):
         if place.assigned:
             self.reasons.setdefault(status, reason)
             self._last_reason = reason
-            place.failing_since = place.failing_since if place.failures else now
-            place.failures += 1
+            for tally in (place, self._overall):
+                if tally is not None:
+                    tally.failing_since = tally.failing_since if tally.failures else now
+                    tally.failures += 1
             place.turn.left = 0  # the rest of its sequence would make no sense to the model
             self._end(place, status, now)
             pause = pause_after(status, place.failures)
@@ -238,6 +247,8 @@ class Loop(abc.ABC):
     def _end(self, place: Place, status: int, now: int, answer: int = -1) -> None:
         """Record the place's request."""
         self.records.add(place, status, now, answer)
+        if status == OK and self._overall is not None:
+            self._overall.failures = 0
         place.assigned = False
         if place.responses:
             place.responses = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 
+from pytest_triton.load.answers import UNSEEN
 from pytest_triton.load.http_connections import HttpConnections
 from pytest_triton.load.place import Phase
 from pytest_triton.load.status import OK
@@ -28,11 +29,12 @@ class HttpLoad(HttpConnections):
         turns = self._turns
         # Where nothing depends on the place, the next request goes out before the answer is looked at any closer.
         take = turns.take if isinstance(turns, Rotation) and self._sending and self._arrivals is None else None
-        careful = self.answers is not None
+        answers, answer = self.answers, UNSEEN
         records = self.records
         add_sent, add_first = records.sent.append, records.first.append
         add_done, add_status = records.done.append, records.status.append
         add_request = records.request.append if records.request is not None else None
+        add_answer = records.answer.append if records.answer is not None else None
         buffer = self._buffer
         begins_with = buffer.startswith
         head, length = self._head, self._length
@@ -59,11 +61,14 @@ class HttpLoad(HttpConnections):
                     continue
                 head, length = data[: end + 4], size
             received += size - len(head)
-            if take is None or careful:
+            body = memoryview(buffer)[len(head) : size].tobytes() if connection.parser.keeping else b""
+            if take is None:
                 del self._waiting[fd]
                 connection.phase = Phase.IDLE
                 connection.first = 0
-                self._end(connection, OK, now)
+                if answers is not None:
+                    answer = answers.number(connection.turn.request, body) if body else UNSEEN
+                self._end(connection, OK, now, answer)
                 self._go_on(connection, now)
                 continue
             payload, request = take()
@@ -80,9 +85,12 @@ class HttpLoad(HttpConnections):
             add_first(now)
             add_done(now)
             add_status(OK)
+            if add_answer is not None and answers is not None:
+                add_answer(answers.number(connection.turn.request, body) if body else UNSEEN)
+                connection.parser.keeping = answers.wanted()
             if add_request is not None:
                 add_request(connection.turn.request)
-                connection.turn.request = request
+            connection.turn.request = request
             if gone != len(payload):
                 if gone < 0:
                     self._fail_sending(connection, broken)

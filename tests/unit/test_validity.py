@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from traces import open_loop, stream
 
@@ -89,3 +90,13 @@ def test_a_stream_in_closed_loop_keeps_little_s_law() -> None:
     idle = [(10 * n, [10 * n + 5, 10 * n + 8]) for n in range(200)]
     (problem,) = problems(stream(idle, window=(0, 2000)))
     assert "Little's law" in problem
+
+
+@pytest.mark.parametrize(("turnaround", "valid"), [(40e-6, True), (80e-6, False)])
+def test_a_client_may_take_a_moment_between_answer_and_request(turnaround: float, valid: bool) -> None:
+    # 0.2 ms a request: either turnaround is more than the 5 % that may be missing of what should be in flight.
+    latency = 200e-6
+    sent = np.arange(2000) * int((latency + turnaround) * 1e9)
+    done = sent + int(latency * 1e9)
+    trace = Trace(sent, sent, done, done, np.zeros(2000, np.int16), 0, int(done[-1]), 0.01, 1)
+    assert (not list(problems(trace))) is valid
