@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpack import Encoder, NeverIndexedHeaderTuple
+from hpack.table import table_entry_size
 
 from pytest_triton.errors import InputError
 from pytest_triton.load.base import Request
 from pytest_triton.load.client_inputs import as_client_inputs
 from pytest_triton.load.encoding import PLACEHOLDER, check_header, client_options
+from pytest_triton.load.http2 import DEFAULT_TABLE
 from pytest_triton.load.turns import VARIANTS, varint
 
 _SERVICE = "/inference.GRPCInferenceService/"
+_EMPTY_TABLE, _FULL_TABLE = b"\x20", b"\x20\x3f\xe1\x1f"
+"""HPACK's announcement of a table of no bytes; of one that is emptied, then of 4096."""
 _OURS = frozenset({"te", "content-type", "user-agent", "grpc-timeout", "grpc-encoding", "host", "connection"})
 
 
@@ -81,6 +85,11 @@ def encode_headers(address: str, *, secure: bool, headers: Mapping[str, str], st
         if name.lower() in _OURS:
             raise InputError(f"the header {name!r} cannot be set: the load generator sets it itself")
         fields.append((name.lower(), value))
-    plain = Encoder().encode([NeverIndexedHeaderTuple(*field) for field in fields])
+    # The peer must be told when its table has changed its size: with the first block that is sent afterwards (RFC 7541,
+    # 4.2). An empty table costs one byte in each.
+    plain = _EMPTY_TABLE + Encoder().encode([NeverIndexedHeaderTuple(*field) for field in fields])
+    if sum(table_entry_size(name.encode(), value.encode()) for name, value in fields) > DEFAULT_TABLE:
+        # They would drive each other out of the table, and an index mean another header each time.
+        return plain, plain, plain
     encoder = Encoder()
-    return plain, encoder.encode(fields), encoder.encode(fields)
+    return plain, _FULL_TABLE + encoder.encode(fields), encoder.encode(fields)

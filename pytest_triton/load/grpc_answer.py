@@ -6,6 +6,7 @@ bytes mean is looked up, and decoded only where they were not seen before.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -16,7 +17,9 @@ CODES = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
+_NUMBERS = {b"%d" % number: number for number in range(len(CODES))}
 _UNKNOWN = 2
+_HTTP_STATUS = re.compile(rb"[1-9]\d\d")
 _REMEMBERED = 256
 _LONGEST_BLOCK = 65536
 PREFIX = 5
@@ -24,7 +27,10 @@ PREFIX = 5
 
 
 class Block(NamedTuple):
-    """What a header block says: HTTP's status (0 when it says none), gRPC's (-1 when it says none), and its message."""
+    """What a header block says: HTTP's status (0 when it says none), gRPC's (-1 when it says none), and its message.
+
+    A status that gRPC does not know is ``UNKNOWN``, as gRPC has it.
+    """
 
     http_status: int
     status: int
@@ -60,19 +66,18 @@ class BlockReader:
             headers = dict(decoder.decode(block, raw=True))
         except HPACKError as error:
             raise BrokenFrames(f"a header block that cannot be decoded: {error}") from error
-        http_status, status = headers.get(b":status", b"0"), headers.get(b"grpc-status")
-        if not http_status.isdigit():
+        http_status, status = headers.get(b":status"), headers.get(b"grpc-status")
+        if http_status is not None and not _HTTP_STATUS.fullmatch(http_status):
             raise BrokenFrames(f"no status of HTTP: {http_status[:20]!r}")
-        code = -1 if status is None else int(status) if status.isdigit() and len(status) < 6 else _UNKNOWN
         message = unquote(headers.get(b"grpc-message", b"").decode("utf-8", "replace"))
-        return Block(int(http_status), code, message)
+        return Block(int(http_status or 0), -1 if status is None else _NUMBERS.get(status, _UNKNOWN), message)
 
 
 def describe_status(block: Block) -> str:
     """Say what a status other than OK says."""
-    name = CODES[block.status] if block.status < len(CODES) else "unknown"
     text = block.message.strip()[:500]
-    return f"gRPC {block.status} ({name}): {text}" if text else f"gRPC {block.status} ({name})"
+    said = f"gRPC {block.status} ({CODES[block.status]})"
+    return f"{said}: {text}" if text else said
 
 
 class MessageReader:

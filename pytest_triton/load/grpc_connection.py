@@ -42,13 +42,15 @@ class Stream(Protocol):
     """Bytes that the peer takes on this stream."""
     ends: bool
     """Whether the stream ends with what is sent now."""
+    taken: int
+    """Bytes that came on it since its window was opened."""
 
 
 class Listener(Protocol):
     """Whom a connection tells what happens."""
 
     def on_open(self, connection: GrpcConnection) -> None:
-        """Streams may begin."""
+        """Streams may begin, or more than before."""
 
     def on_headers(self, stream: Any, block: Block, ended: bool, at: int) -> None:
         """A header block came for a stream, at this time."""
@@ -66,8 +68,8 @@ class Listener(Protocol):
 class GrpcConnection:
     """A connection that sends requests on streams of their own, or one after the other on streams that stay.
 
-    ``blocks`` are a request's header block: one that can be sent at any time, one that fills the peer's header table
-    and one that is made of indices into it.
+    ``blocks`` are a request's header block: one that can be sent at any time and empties the peer's header table, one
+    that fills it, and one that is made of indices into it.
     """
 
     __slots__ = (
@@ -162,7 +164,7 @@ class GrpcConnection:
         if self.state is State.SETTLING and frame.kind != http2.SETTINGS:
             raise BrokenFrames(f"no settings to begin with: {repr(data[at : at + 40])[1:]}")
         if frame.kind == http2.DATA:
-            self._take_data(frame, end - at, now)
+            self._take_data(frame, end - at - http2.HEADER_SIZE, now)
         elif frame.kind == http2.HEADERS:
             self._headers = frame.stream, frame.flags, bytearray(frame.payload)
             self._end_headers(frame.flags, now)
@@ -180,13 +182,21 @@ class GrpcConnection:
     def _take_data(self, frame: Frame, size: int, now: int) -> None:
         if frame.stream == http2.CONNECTION:
             raise BrokenFrames("data on no stream")
+        self.count(size)
+        stream = self.streams.get(frame.stream)
+        if stream is not None:
+            stream.taken += size
+            if stream.taken >= _REFILL:
+                self._out.append(http2.window_update(frame.stream, stream.taken))
+                stream.taken = 0
+            self._listener.on_data(stream, frame.payload, bool(frame.flags & http2.END_STREAM), now)
+
+    def count(self, size: int) -> None:
+        """Take note of so many bytes of data: the peer may send as many more."""
         self._refill += size
         if self._refill >= _REFILL:
             self._out.append(http2.window_update(http2.CONNECTION, self._refill))
             self._refill = 0
-        stream = self.streams.get(frame.stream)
-        if stream is not None:
-            self._listener.on_data(stream, frame.payload, bool(frame.flags & http2.END_STREAM), now)
 
     def _end_headers(self, flags: int, now: int) -> None:
         if not flags & http2.END_HEADERS:
@@ -232,13 +242,14 @@ class GrpcConnection:
             for stream in self.streams.values():
                 stream.window += values[http2.INITIAL_WINDOW] - self.stream_window
             self.stream_window = values[http2.INITIAL_WINDOW]
-        if http2.TABLE_SIZE in values or self.state is State.SETTLING:
-            # A peer that keeps no header table is told everything anew each time.
-            plain = values.get(http2.TABLE_SIZE, 4096) < 4096
+        if http2.TABLE_SIZE in values:
+            # A peer that keeps no header table is told everything anew each time; a table of another size is a new one.
+            plain = values[http2.TABLE_SIZE] < http2.DEFAULT_TABLE
             self.block = self._blocks[0] if plain else b""
             self._frames.clear()
         if self.state is State.SETTLING:
             self.state = State.OPEN
+        if self.state is State.OPEN:
             self._listener.on_open(self)
         self._pump()
 
@@ -279,7 +290,7 @@ class GrpcConnection:
         if self.next_stream > http2.LAST_STREAM:
             self.state = State.RETIRING
         stream.stream = id.to_bytes(4, "big")
-        stream.window, stream.ends = self.stream_window, ends
+        stream.window, stream.ends, stream.taken = self.stream_window, ends, 0
         self.streams[stream.stream] = stream
         block = self.block
         if not block:

@@ -32,7 +32,10 @@ class UsualAnswer:
         """Kind, flags, stream and payload of the last frames in a row that may be the usual answer's."""
 
     def match(self, data: bytes, at: int) -> tuple[bytes, int, int, int] | None:
-        """Return the stream id, where the message begins and ends, and where the answer ends, if one is at ``at``."""
+        """Return the stream id, where the message begins and ends, and where the answer ends, if one is at ``at``.
+
+        An empty message is not usual.
+        """
         if self._head is None or self._tail is None:
             return None
         begins = self._head.match(data, at)
@@ -42,7 +45,7 @@ class UsualAnswer:
         body = begins.end()
         end = body + int.from_bytes(prefix, "big")
         ends = self._tail.match(data, end)
-        if ends is None or ends[1] != id or int.from_bytes(length, "big") != end - body + PREFIX:
+        if end == body or ends is None or ends[1] != id or int.from_bytes(length, "big") != end - body + PREFIX:
             return None
         return id, body, end, ends.end()
 

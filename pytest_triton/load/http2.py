@@ -6,7 +6,6 @@ RFC 9113, sections 4 and 6, as far as a client of gRPC needs it; the worker impo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -23,6 +22,7 @@ FRAME_LIMIT = 1 << 18
 """The largest frame that we let the peer send, in bytes."""
 DEFAULT_WINDOW = 65535
 DEFAULT_FRAME = 16384
+DEFAULT_TABLE = 4096
 
 _SETTING = struct.Struct(">HI")
 TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME = 1, 2, 3, 4, 5
@@ -132,9 +132,3 @@ def reset(stream: bytes, code: int = CANCEL) -> bytes:
 def name_error(code: int) -> str:
     """Name an error code."""
     return ERRORS[code] if code < len(ERRORS) else f"error {code}"
-
-
-def cut(message: memoryview, size: int) -> Iterator[memoryview]:
-    """Yield ``message`` in pieces of at most ``size`` bytes."""
-    for at in range(0, len(message), size):
-        yield message[at : at + size]

@@ -36,7 +36,7 @@ _UNKNOWN = 2
 class GrpcPlace(Place):
     """A place of a gRPC load, and the stream of its request, or the one that it keeps."""
 
-    __slots__ = ("channel", "connection", "ends", "last", "reader", "stream", "unsent", "window")
+    __slots__ = ("channel", "connection", "ends", "last", "reader", "received", "stream", "taken", "unsent", "window")
 
     def __init__(self, channel: int) -> None:
         super().__init__()
@@ -47,6 +47,9 @@ class GrpcPlace(Place):
         self.unsent = memoryview(b"")
         self.window = 0
         self.ends = True
+        self.taken = 0
+        self.received = 0
+        """Bytes of the responses to a streamed request."""
         self.reader = MessageReader(wanted=False)
         self.last: bytes | None = None
         """The message that came; the last of them on a stream."""
@@ -178,13 +181,15 @@ class GrpcLoad(Loop):
             connection.close()
 
     def _close_if_retired(self, connection: GrpcConnection) -> None:
-        if connection.state is State.RETIRING and connection.idle:
+        if connection.state is not State.RETIRING:
+            return
+        if connection.idle:
             self._drop(connection)
-            if connection in self._channels:
-                channel = self._channels.index(connection)
-                self._channels[channel] = None
-                if self._waiting[channel]:
-                    self._connect(channel)
+        if connection in self._channels:
+            channel = self._channels.index(connection)
+            self._channels[channel] = None
+            if self._waiting[channel]:
+                self._connect(channel)
 
     def _fail_waiting(self, channel: int, reason: str, status: int = UNREACHABLE) -> None:
         waiting = self._waiting[channel]
@@ -216,11 +221,13 @@ class GrpcLoad(Loop):
         place.resume = 0
         place.assigned = True
         place.sent, place.first = time.monotonic_ns(), 0
-        if place.connection is not None:
-            if place.connection.state is State.OPEN:
-                self._send(place, place.connection)  # on the stream that it keeps
+        place.received = 0
+        if (kept := place.connection) is not None:
+            if kept.state is State.OPEN and not place.unsent:
+                self._send(place, kept)  # on the stream that it keeps
                 return
-            self._leave(place)
+            self._abandon(place)
+            self._close_if_retired(kept)
         connection = self._channels[place.channel]
         if connection is None or connection.state in (State.RETIRING, State.CLOSED):
             self._waiting[place.channel].append(place)
@@ -233,8 +240,9 @@ class GrpcLoad(Loop):
     def _send(self, place: GrpcPlace, connection: GrpcConnection) -> None:
         message = self._turns.next(place.turn)
         keeping = self._streaming or (self.answers is not None and self.answers.wanted())
+        place.last = None
         if place.connection is None:
-            place.connection, place.last = connection, None
+            place.connection = connection
             place.reader = MessageReader(wanted=keeping)
             connection.begin(place, ends=not self._streaming)
         connection.send(place, len(message).to_bytes(PREFIX, "big") + message)
@@ -257,6 +265,13 @@ class GrpcLoad(Loop):
             self._flush(connection)
         elif place in self._waiting[place.channel]:
             self._waiting[place.channel].remove(place)
+            waited_for = self._channels[place.channel]
+            if waited_for is not None and waited_for.state in (State.CONNECTING, State.SETTLING):
+                # All the time that a request has was not enough for it; another may be luckier.
+                self._drop(waited_for)
+                self._channels[place.channel] = None
+                if self._waiting[place.channel]:
+                    self._connect(place.channel)
 
     # -- what a connection says of a stream
 
@@ -264,6 +279,8 @@ class GrpcLoad(Loop):
         """Take a header block: an answer's beginning, or its end."""
         if not self._streaming:
             place.first = place.first or at
+        if 100 <= block.http_status < _GOOD and not ended:
+            return  # the answer follows
         if block.http_status not in (0, _GOOD):
             self._fail(place, block.http_status, f"HTTP {block.http_status} instead of an answer over gRPC")
         elif ended or block.status > 0:
@@ -278,9 +295,12 @@ class GrpcLoad(Loop):
         except BrokenFrames as error:
             self._fail(place, MALFORMED, f"{self._name} sent no proper answer over gRPC: {error}")
             return
+        connection, stream = place.connection, place.stream
         for message in messages:
             if self._streaming:
                 self._take_response(place, message, at)
+                if place.connection is not connection or place.stream != stream:
+                    return  # the stream was given up, and what else came on it
             elif place.last is not None:
                 self._fail(place, MALFORMED, f"{self._name} sent two answers to one request")
                 return
@@ -299,6 +319,13 @@ class GrpcLoad(Loop):
         self._leave(place)
         self._fail(place, LOST, f"{self._name} went away before it took the request: {http2.name_error(code)}")
 
+    def _fail(self, place: Place, status: int, reason: str, *, keep: bool = False) -> None:
+        """Fail the place's request; a stream that had nothing to do is only left: the next request opens another."""
+        if place.assigned:
+            super()._fail(place, status, reason, keep=keep)
+        elif not keep:
+            self._abandon(place)
+
     def _leave(self, place: GrpcPlace) -> None:
         """The stream has ended: nothing more is to be said on it."""
         connection, place.connection = place.connection, None
@@ -311,8 +338,6 @@ class GrpcLoad(Loop):
         """A stream ended with a status."""
         message, received = place.last, place.reader.received
         self._leave(place)
-        if not place.assigned:
-            return  # the server ended a stream that had nothing to do; the next request opens another
         if block.status > 0:
             self._fail(place, block.status, describe_status(block), keep=True)
         elif block.status < 0:
@@ -336,12 +361,19 @@ class GrpcLoad(Loop):
     def _take_response(self, place: GrpcPlace, message: bytes, now: int) -> None:
         """Take one response of a stream; a request ends with the one that says it is the last."""
         if not place.assigned:
-            return  # a late one, to a request that was given up
+            return  # nobody waits for it any more
+        if place.sent > now:
+            self._fail(place, MALFORMED, f"{self._name} sent a response before the request")
+            return
         try:
             response = read_response(message)
         except ValueError as error:
             self._fail(place, MALFORMED, f"{self._name} sent no proper response: {error}")
             return
+        if not (response.error or response.content):
+            self._fail(place, MALFORMED, f"{self._name} sent an empty response")
+            return
+        place.received += len(message)
         if response.error:
             self._fail(place, _UNKNOWN, f"gRPC stream: {response.error[:500]}")
             return
@@ -354,7 +386,7 @@ class GrpcLoad(Loop):
             answer = UNSEEN
             if self.answers is not None and place.last is not None and self.answers.wanted():
                 answer = self.answers.number(place.turn.request, place.last)
-            self._succeed(place, now, len(message), answer)
+            self._succeed(place, now, place.received, answer)
 
     # -- the quick path
 
@@ -406,53 +438,57 @@ class GrpcLoad(Loop):
         started: list[GrpcPlace] = []
         out: list[bytes] = []
         quick = self._is_quick(connection)
-        received = at = 0
+        received = answers = at = 0
         end = len(data)
-        while at < end:
-            if data.startswith(_WIDENING, at) and end - at >= _WIDENING_SIZE:
-                # One follows nearly every answer: the room that the request took in the connection's window.
-                connection.widen(int.from_bytes(data[at + _WIDENING_SIZE - 4 : at + _WIDENING_SIZE], "big"))
-                at += _WIDENING_SIZE
-                continue
-            found = usual.match(data, at)
-            place: GrpcPlace | None = streams.get(found[0]) if found is not None else None
-            if found is None or place is None or place.first:
-                # What the quick path has begun goes out before anything else is done.
-                self._send_quick(connection, out, started)
-                after = connection.take_frame(data, at, now)
-                if after < 0 or connection.state is State.CLOSED:
-                    break
-                usual.learn(data, at, after)
-                at = after
-                quick = self._is_quick(connection)
-                continue
-            id, body, body_end, at = found
-            received += body_end - body
-            if not quick or place.reader.wanted or place.unsent:
-                self._send_quick(connection, out, started)
-                self._take_whole(connection, place, data[body:body_end] if place.reader.wanted else b"", now)
-                quick = self._is_quick(connection)
-                continue
-            del streams[id]
-            add_sent(place.sent)
-            add_first(now)
-            add_done(now)
-            add_status(OK)
-            if add_request is not None:
-                add_request(place.turn.request)
-            place.failures = 0
-            payload, place.turn.request = self._turns.take()  # type: ignore[union-attr]
-            begin, middle, message = connection.frames_of(payload)
-            number = connection.next_stream
-            connection.next_stream = number + 2
-            connection.window -= len(message)
-            place.stream = id = number.to_bytes(4, "big")
-            streams[id] = place
-            out += (begin, id, middle, id, message)
-            started.append(place)
-            quick = connection.window > self._largest
+        try:
+            while at < end:
+                if data.startswith(_WIDENING, at) and end - at >= _WIDENING_SIZE:
+                    # One follows nearly every answer: the room that the request took in the connection's window.
+                    connection.widen(int.from_bytes(data[at + _WIDENING_SIZE - 4 : at + _WIDENING_SIZE], "big"))
+                    at += _WIDENING_SIZE
+                    continue
+                found = usual.match(data, at)
+                place: GrpcPlace | None = streams.get(found[0]) if found is not None else None
+                if found is None or place is None or place.first:
+                    # What the quick path has begun goes out before anything else is done.
+                    self._send_quick(connection, out, started)
+                    after = connection.take_frame(data, at, now)
+                    if after < 0 or connection.state is State.CLOSED:
+                        break
+                    usual.learn(data, at, after)
+                    at = after
+                    quick = self._is_quick(connection)
+                    continue
+                id, body, body_end, at = found
+                received += body_end - body
+                answers += 1
+                if not quick or place.reader.wanted or place.unsent:
+                    self._send_quick(connection, out, started)
+                    self._take_whole(connection, place, data[body:body_end] if place.reader.wanted else b"", now)
+                    quick = self._is_quick(connection)
+                    continue
+                del streams[id]
+                add_sent(place.sent)
+                add_first(now)
+                add_done(now)
+                add_status(OK)
+                if add_request is not None:
+                    add_request(place.turn.request)
+                place.failures = 0
+                payload, place.turn.request = self._turns.take()  # type: ignore[union-attr]
+                begin, middle, message = connection.frames_of(payload)
+                number = connection.next_stream
+                connection.next_stream = number + 2
+                connection.window -= len(message)
+                place.stream = id = number.to_bytes(4, "big")
+                streams[id] = place
+                out += (begin, id, middle, id, message)
+                started.append(place)
+                quick = connection.window > self._largest
+        finally:
+            self.received += received
+            connection.count(received + answers * PREFIX)
         connection.rest = data[at:]
-        self.received += received
         self._send_quick(connection, out, started)
 
     def _is_quick(self, connection: GrpcConnection) -> bool:
@@ -463,6 +499,7 @@ class GrpcLoad(Loop):
             and connection.state is State.OPEN
             and bool(connection.block)
             and connection.next_stream < http2.LAST_STREAM - _RECEIVE
+            and len(connection.streams) <= connection.most_streams
             and self._largest <= min(connection.window, connection.stream_window, connection.largest_frame)
             and not connection.waiting
         )
