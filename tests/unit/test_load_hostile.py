@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import random
@@ -16,11 +15,12 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import BODY, GOOD, Behave, HostileServer, answering, answering_once, read_request
 
 from pytest_triton.case import Load
 from pytest_triton.errors import EngineError
@@ -28,8 +28,6 @@ from pytest_triton.load import Plan, Request, RequestSet, WireEngine, WorkerSess
 from pytest_triton.load.status import LOST, MALFORMED, OK, TIMED_OUT, UNREACHABLE
 from pytest_triton.observation import Trace
 
-BODY = b'{"model_name":"m"}'
-GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + BODY
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n"
     + BODY[:8]
@@ -39,103 +37,6 @@ CHUNKED = (
 )
 UNAVAILABLE = b'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 19\r\n\r\n{"error":"too bad"}'
 CLOSING_UNAVAILABLE = UNAVAILABLE.replace(b"Unavailable\r\n", b"Unavailable\r\nConnection: close\r\n")
-
-Behave = Callable[[socket.socket, int], None]
-"""What to do with a connection, and which one in turn it is, from 0. It is closed afterwards."""
-
-
-def read_request(connection: socket.socket) -> bool:
-    """Read one whole request; False when the client has gone."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = connection.recv(65536)
-        if not piece:
-            return False
-        data += piece
-    head, _, body = data.partition(b"\r\n\r\n")
-    missing = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]) - len(body)
-    while missing:
-        piece = connection.recv(65536)
-        if not piece:
-            return False
-        missing -= len(piece)
-    return True
-
-
-def answering(*pieces: bytes, pause: float = 0.0) -> Behave:
-    """Answer every request with the same pieces."""
-
-    def behave(connection: socket.socket, turn: int) -> None:
-        while read_request(connection):
-            for piece in pieces:
-                connection.sendall(piece)
-                time.sleep(pause)
-
-    return behave
-
-
-def answering_once(data: bytes) -> Behave:
-    """Answer one request and close."""
-
-    def behave(connection: socket.socket, turn: int) -> None:
-        if read_request(connection):
-            connection.sendall(data)
-
-    return behave
-
-
-class HostileServer:
-    """A listening socket and a thread for each of its connections."""
-
-    def __init__(self, behave: Behave) -> None:
-        self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._open: set[socket.socket] = set()
-        self._turn = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._open.add(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            # The engine tries the address with a connection of its own, which says nothing.
-            if connection.recv(1, socket.MSG_PEEK):
-                turn, self._turn = self._turn, self._turn + 1
-                self._behave(connection, turn)
-
-    def stop(self) -> None:
-        """Refuse connections from now on and reset those that are open."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        """Close every connection."""
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Behave], HostileServer]]:
-    """Start servers that end with the test."""
-    servers: list[HostileServer] = []
-
-    def start(behave: Behave) -> HostileServer:
-        servers.append(HostileServer(behave))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        with contextlib.suppress(OSError):
-            server.stop()
 
 
 def open_load(address: str, *, concurrency: int = 1, timeout: float = 20.0, size: int = 4) -> WorkerSession:
@@ -429,15 +330,16 @@ def test_the_worker_ends_when_its_parent_is_killed(serve: Callable[[Behave], Hos
     program = textwrap.dedent(
         """
         import sys, time
-        sys.path.insert(0, sys.argv[1])
+        sys.path[:0] = sys.argv[1:3]
         from test_load_hostile import open_load, worker_of
-        with open_load(sys.argv[2]) as session:
+        with open_load(sys.argv[3]) as session:
             session.start()
             print(worker_of(session).pid, flush=True)
             session.collect(seconds=60)
         """
     )
-    words = [sys.executable, "-c", program, str(Path(__file__).parent), serve(answering(GOOD)).address]
+    folders = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    words = [sys.executable, "-c", program, *folders, serve(answering(GOOD)).address]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
