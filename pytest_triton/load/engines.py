@@ -10,18 +10,19 @@ from pytest_triton.load.perf_analyzer import PerfAnalyzerEngine
 from pytest_triton.load.tritonclient_engine import TritonclientEngine
 from pytest_triton.load.wire import WireEngine
 
-ENGINES: dict[str, Callable[[str], Engine]] = {
-    "wire": lambda _: WireEngine(),
-    "tritonclient": lambda _: TritonclientEngine(),
-    "perf_analyzer": PerfAnalyzerEngine,
+ENGINES: dict[str, Callable[[int, str], Engine]] = {
+    "wire": lambda workers, _: WireEngine(workers),
+    "tritonclient": lambda workers, _: TritonclientEngine(workers),
+    "perf_analyzer": lambda _, program: PerfAnalyzerEngine(program),
 }
 
 
-def make_engine(name: str, *, perf_analyzer: str = "") -> Engine:
+def make_engine(name: str, *, workers: int = 0, perf_analyzer: str = "") -> Engine:
     """Return the engine that is called ``name``. Raises ``OptionError``.
 
-    ``perf_analyzer`` is the path of that engine's binary; empty, it is looked for on PATH when a load is opened.
+    ``workers`` processes share a load; 0 leaves it to how busy they are. ``perf_analyzer`` is the path of that
+    engine's binary; empty, it is looked for on PATH when a load is opened.
     """
     if name not in ENGINES:
         raise OptionError(f"there is no engine {name!r}", hint=nearest(name, ENGINES))
-    return ENGINES[name](perf_analyzer)
+    return ENGINES[name](workers, perf_analyzer)

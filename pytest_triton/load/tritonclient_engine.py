@@ -22,7 +22,10 @@ class TritonclientEngine:
     """
 
     name = "tritonclient"
-    workers = 0
+
+    def __init__(self, workers: int = 0) -> None:
+        """``workers`` processes share a load; 0 leaves it to how busy they are."""
+        self.workers = workers
 
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""

@@ -37,7 +37,7 @@ def pytest_triton_make_engine(config: pytest.Config) -> Engine:
 
     name, _ = options.setting(config, "engine")
     program = options.folder(config, "perf-analyzer")
-    return make_engine(name, perf_analyzer=str(program or ""))
+    return make_engine(name, workers=options.workers(config), perf_analyzer=str(program or ""))
 
 
 @pytest.hookimpl(trylast=True)

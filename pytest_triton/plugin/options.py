@@ -66,6 +66,12 @@ OPTIONS = {
             choices=("wire", "tritonclient", "perf_analyzer"),
             metavar="wire|tritonclient|perf_analyzer",
         ),
+        Option(
+            "load-workers",
+            "auto",
+            "processes that share a load; auto: one, and more where it is busy and there are cores to spare",
+            metavar="auto|N",
+        ),
         Option("perf-analyzer", "", "Perf Analyzer's binary (default: perf_analyzer on PATH)", metavar="PATH"),
         Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
@@ -92,6 +98,7 @@ OPTIONS = {
 }
 
 
+_MOST_WORKERS = 64
 _PEM = {"authorities": "ca", "certificate": "cert", "key": "key"}
 
 
@@ -195,6 +202,16 @@ def duration(config: pytest.Config, name: str) -> float | None:
     return seconds
 
 
+def workers(config: pytest.Config) -> int:
+    """Return how many processes are to share a load; 0 for as many as it takes. Raises ``pytest.UsageError``."""
+    value, _ = setting(config, "load-workers")
+    if value == "auto":
+        return 0
+    if not value.isdecimal() or not 1 <= int(value) <= _MOST_WORKERS:
+        raise pytest.UsageError(f"--triton-load-workers={value} is neither auto nor a number from 1 to {_MOST_WORKERS}")
+    return int(value)
+
+
 def check(config: pytest.Config) -> None:
     """Raise ``pytest.UsageError`` for the first setting with an impossible value."""
     if is_remote(config) and "@" in setting(config, "server")[0]:
@@ -206,6 +223,7 @@ def check(config: pytest.Config) -> None:
         _, source = setting(config, name)
         if name in ("budget", "max-duration") and source != "default":
             duration(config, name)
+    workers(config)
 
 
 def header(config: pytest.Config) -> list[str]:
