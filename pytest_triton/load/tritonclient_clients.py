@@ -211,8 +211,8 @@ def grpc_failure(error: InferenceServerException, server: str, timeout: float) -
         return Failed(UNREACHABLE, f"no connection to {server}: {message[:500]}")
     if code is grpc.StatusCode.UNAVAILABLE and any(word in message for word in ("Socket closed", "reset", "GOAWAY")):
         return Failed(LOST, f"the connection to {server} was lost: {message[:500]}")
-    number, name = code.value
-    return Failed(number, f"gRPC {number} ({name}): {message[:500]}")
+    number: int = code.value[0]
+    return Failed(number, f"gRPC {number} ({code.name}): {message[:500]}")
 
 
 def check_reachable(error: InferenceServerException) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from pytest_triton.correctness import find_difference
@@ -17,13 +17,13 @@ from pytest_triton.load.patience import is_hopeless, pause_after
 from pytest_triton.load.place import Place
 from pytest_triton.load.records import Records
 from pytest_triton.load.status import OK, WRONG
-from pytest_triton.load.tritonclient_clients import Answer, Client, Failed, GrpcClient, HttpClient, Prepared
+from pytest_triton.load.tritonclient_clients import Answer, Client, Failed, GrpcClient, HttpClient
 from pytest_triton.load.tritonclient_stream import StreamClient
 from pytest_triton.load.turns import END, PIECES, START, VARIANTS, Sequences, make_turns
 
 SECOND = 1_000_000_000
 _SAMPLE = 16
-"""One in so many answers is compared where a sample is."""
+"""One in so many answers to each request is compared where a sample is."""
 
 
 class TritonclientLoad:
@@ -49,7 +49,8 @@ class TritonclientLoad:
         # In open loop without sequences nothing waits for a place: all failures in a row are those of one.
         self._places = [Place() for _ in range(1 if load.open_loop and load.sequence_length is None else share)]
         self.connections = 1 if load.open_loop else share
-        self._looked = 0
+        self._seen = Counter[int]()
+        """How many answers to each request came that could be compared."""
         self._last_reason = ""
         self._enough: tuple[int, asyncio.Future[None]] | None = None
         self._sending = False
@@ -193,7 +194,7 @@ class TritonclientLoad:
         place.sent = time.monotonic_ns()
         try:
             answer = await self._client.send(request, sequence)
-            status, reason = self._compare(request, answer)
+            status, reason = self._compare(turn.request, answer)
         except Failed as failure:
             answer, status, reason = failure.answer, failure.status, failure.reason
         # Answers come from several threads: one may be noted a little after another that came later.
@@ -220,14 +221,15 @@ class TritonclientLoad:
             "sequence_end": bool(flags & END),
         }
 
-    def _compare(self, request: Prepared, answer: Answer) -> tuple[int, str]:
+    def _compare(self, index: int, answer: Answer) -> tuple[int, str]:
         """Return the status of an answer that came: compared with what it must be, where that is to be done."""
-        if self._plan.validate == "none" or request.expected is None:
+        expected = self._requests[index].expected
+        if self._plan.validate == "none" or expected is None:
             return OK, ""
-        self._looked += 1
-        if self._plan.validate == "sample" and self._looked % _SAMPLE != 1:
+        self._seen[index] += 1
+        if self._plan.validate == "sample" and self._seen[index] % _SAMPLE != 1:
             return OK, ""
-        wrong = _find_wrong(answer.result, request.expected)
+        wrong = _find_wrong(answer.result, expected)
         return (WRONG, f"wrong answer: {wrong}") if wrong else (OK, "")
 
 

@@ -1,60 +1,27 @@
-"""What every engine must do with every protocol it speaks, on a real Triton.
-
-A new engine joins with one line in ``ENGINES``.
-"""
+"""What every engine must do with every protocol it speaks, on a real Triton."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pytest_triton.case import Inputs, Load
 from pytest_triton.errors import EngineError
-from pytest_triton.load import Engine, Plan, RequestSet, WireEngine, make_request
+from pytest_triton.load import Engine, LoadSession, Plan, RequestSet
 from pytest_triton.observation import OK, ServerStatistics, Trace
 from pytest_triton.server import EmbeddedServer
-
-ENGINES = [
-    pytest.param((WireEngine(), "http"), id="wire-http"),
-]
 
 MakePlan = Callable[..., Plan]
 
 
-@pytest.fixture(params=ENGINES)
-def spoken(request: pytest.FixtureRequest) -> tuple[Engine, str]:
-    """An engine and a protocol."""
-    engine: tuple[Engine, str] = request.param
-    return engine
-
-
-@pytest.fixture
-def engine(spoken: tuple[Engine, str]) -> Engine:
-    return spoken[0]
-
-
-@pytest.fixture
-def make_plan(spoken: tuple[Engine, str], triton: EmbeddedServer) -> MakePlan:
-    """Plan a load on one of the server's models, of tensors with ``size`` elements."""
-
-    def make(model: str, *, concurrency: int = 1, batch_size: int = 1, size: int = 16, **options: Any) -> Plan:
-        batches = triton.control.configuration(model).max_batch_size
-        request = make_request(
-            triton.control.metadata(model),
-            max_batch_size=batches,
-            inputs=Inputs(shapes={"X": (size,)}),
-            batch_size=batch_size,
-            model=model,
-        )
-        load = Load(concurrency=concurrency, batch_size=batch_size, protocol=spoken[1])
-        return Plan(triton.endpoints.http, load, RequestSet.of(request), **options)
-
-    return make
+def needs_all_in_sight(session: LoadSession) -> None:
+    """Skip what an engine cannot show that sends only while it is asked, and more than it tells of."""
+    if session.shortest:
+        pytest.skip("each trace is a run of its own")
 
 
 def settled_statistics(triton: EmbeddedServer, model: str) -> ServerStatistics:
@@ -79,7 +46,8 @@ def test_every_request_is_in_a_trace_and_in_tritons_statistics(
     engine: Engine, make_plan: MakePlan, triton: EmbeddedServer, concurrency: int, batch_size: int
 ) -> None:
     before = settled_statistics(triton, "echo")
-    with engine.open(make_plan("echo", concurrency=concurrency, batch_size=batch_size)) as session:
+    with engine.open(make_plan("echo", load={"concurrency": concurrency, "batch_size": batch_size})) as session:
+        needs_all_in_sight(session)
         session.start()
         traces = [session.collect(seconds=0.1) for _ in range(5)] + [session.stop()]
     seen = settled_statistics(triton, "echo").since(before)
@@ -92,7 +60,8 @@ def test_every_request_is_in_a_trace_and_in_tritons_statistics(
 
 
 def test_one_trace_ends_where_the_next_begins(engine: Engine, make_plan: MakePlan) -> None:
-    with engine.open(make_plan("echo", concurrency=2)) as session:
+    with engine.open(make_plan("echo", load={"concurrency": 2})) as session:
+        needs_all_in_sight(session)
         session.start()
         traces = [session.collect(seconds=0.1) for _ in range(4)] + [session.stop()]
 
@@ -107,7 +76,7 @@ def test_one_trace_ends_where_the_next_begins(engine: Engine, make_plan: MakePla
 
 
 def test_as_many_requests_are_in_flight_as_asked(engine: Engine, make_plan: MakePlan) -> None:
-    with engine.open(make_plan("slow", concurrency=4)) as session:
+    with engine.open(make_plan("slow", load={"concurrency": 4})) as session:
         session.start()
         traces = [session.collect(seconds=1.0), session.stop()]
 
@@ -128,6 +97,7 @@ def test_answers_of_any_size_come_in_whole(
     plan = make_plan("echo", size=size)
     before = settled_statistics(triton, "echo")
     with engine.open(plan) as session:
+        needs_all_in_sight(session)
         session.start()
         traces = [session.collect(seconds=0.1, requests=3, limit=30), session.stop()]
     count = sum(len(trace) for trace in traces)
@@ -152,8 +122,12 @@ def test_waits_no_longer_than_its_limit(engine: Engine, make_plan: MakePlan) -> 
 
 
 def test_an_error_answer_is_data(engine: Engine, make_plan: MakePlan) -> None:
-    with engine.open(make_plan("failing", concurrency=2)) as session:
+    with engine.open(make_plan("failing", load={"concurrency": 2})) as session:
         session.start()
+        if session.shortest:
+            with pytest.raises(EngineError, match="no luck today"):
+                session.collect(seconds=0.2)
+            return
         trace = session.collect(seconds=0.2, requests=5, limit=10)
 
     assert len(trace) >= 5
@@ -164,29 +138,53 @@ def test_an_error_answer_is_data(engine: Engine, make_plan: MakePlan) -> None:
 
 def test_a_late_answer_is_a_failure(engine: Engine, make_plan: MakePlan) -> None:
     with engine.open(make_plan("slow", timeout=0.03)) as session:
+        needs_all_in_sight(session)
         session.start()
         trace = session.collect(seconds=0, requests=2, limit=10)
     assert (trace.status < 0).all()
     assert "within 0.03 s" in trace.reasons[int(trace.status[0])]
 
 
-def test_an_unknown_model_is_an_error_of_every_request(engine: Engine, make_plan: MakePlan) -> None:
+def test_an_unknown_model_is_told(engine: Engine, make_plan: MakePlan) -> None:
     plan = make_plan("echo")
     (request,) = plan.requests.requests
-    missing = type(request)("missing", request.inputs, request.datatypes)
-    with engine.open(Plan(plan.address, plan.load, RequestSet.of(missing))) as session:
-        session.start()
-        trace = session.collect(seconds=0, requests=1, limit=10)
-    assert "missing" in trace.reasons[int(trace.status[0])]
+    plan = replace(plan, requests=RequestSet.of(replace(request, model="missing")))
+    try:
+        with engine.open(plan) as session:
+            session.start()
+            trace = session.collect(seconds=0, requests=1, limit=10)
+            told = trace.reasons[int(trace.status[0])]
+    except EngineError as error:
+        told = error.problem
+    assert "missing" in told
 
 
 def test_a_server_that_is_not_there_is_said_before_the_load(engine: Engine, make_plan: MakePlan) -> None:
     plan = make_plan("echo")
     with pytest.raises(EngineError, match=r"no connection to 127\.0\.0\.1:9"):
-        engine.open(Plan("127.0.0.1:9", plan.load, plan.requests))
+        engine.open(replace(plan, address="127.0.0.1:9"))
+
+
+def test_several_processes_share_the_load(engine: Engine, make_plan: MakePlan, triton: EmbeddedServer) -> None:
+    before = settled_statistics(triton, "slow")
+    with engine.open(make_plan("slow", load={"concurrency": 4}, workers=3)) as session:
+        needs_all_in_sight(session)
+        session.start()
+        traces = [session.collect(seconds=0.5, requests=8) for _ in range(2)] + [session.stop()]
+
+    moments = np.linspace(traces[0].started_ns, traces[1].ended_ns, 50)[5:-5].astype(np.int64)
+    assert max(in_flight(traces, moment) for moment in moments) == 4
+    assert settled_statistics(triton, "slow").since(before).success_count == sum(map(len, traces))
+
+
+def test_no_answer_is_faster_than_the_model(engine: Engine, make_plan: MakePlan) -> None:
+    with engine.open(make_plan("slow", load={"concurrency": 2})) as session:
+        session.start()
+        trace = session.collect(seconds=0.5, requests=4)
+    assert np.all(trace.done - trace.scheduled >= 100_000_000)
 
 
 def test_ends_with_requests_in_flight(engine: Engine, make_plan: MakePlan, triton: EmbeddedServer) -> None:
-    with engine.open(make_plan("slow", concurrency=4)) as session:
+    with engine.open(make_plan("slow", load={"concurrency": 4})) as session:
         session.start()
     assert triton.control.server_ready()

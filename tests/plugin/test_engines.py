@@ -1,0 +1,39 @@
+"""Which engine sends the load of a session."""
+
+from __future__ import annotations
+
+import pytest
+
+PERF = """
+@pytest.mark.triton_load(concurrency=2, protocol="grpc")
+def test_it(triton_perf):
+    triton_perf()
+"""
+
+
+def test_another_engine_measures(run, pytester):
+    pytester.makeini("[pytest]\ntriton_engine = tritonclient\n")
+    result = run(PERF, "--triton-smoke")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["triton: *engine tritonclient (ini)*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--triton-engine=perf_analyzer", "--triton-perf-analyzer=nowhere"],
+            "*there is no Perf Analyzer at */nowhere*",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_send_says_why(run, arguments, told):
+    result = run(PERF, *arguments)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([told])
+
+
+def test_an_engine_that_is_not_there(run):
+    result = run(PERF, "--triton-engine=tritonclent")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--triton-engine=tritonclent is not one of *; did you mean 'tritonclient'?*"])
