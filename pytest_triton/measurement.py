@@ -16,7 +16,7 @@ from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Trace
 from pytest_triton.quantities import Unit
 from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO
-from pytest_triton.validity import problems, smallest_latency_bound
+from pytest_triton.validity import doubts, problems, smallest_latency_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Measurement:
     """What is known of a case. ``metrics`` in seconds, bytes, per second and fractions.
 
     ``reasons`` counts why requests failed. ``problems`` say why the measurement is not valid; empty, it is.
+    ``doubts`` say why latencies may be longer than the server's, so that no bound on them can be shown to be missed.
     ``unsteady`` says that latency did not settle during the warm-up. ``looks`` is how often it was judged so far.
     ``composing`` is what the server counted, meanwhile, of the models that this one calls: the steps of an ensemble,
     or what its own code calls (business logic scripting).
@@ -37,6 +38,7 @@ class Measurement:
     warmup_seconds: float = 0.0
     reasons: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     unsteady: bool = False
     looks: int = 1
     composing: Mapping[str, ServerStatistics] = field(default_factory=dict)
@@ -113,7 +115,8 @@ def measure_trace(
         seconds=trace.seconds,
         warmup_seconds=warmup_seconds,
         reasons=dict(reasons.most_common()),
-        problems=tuple(problems(trace, reasons, latency_bound=smallest_latency_bound(slo or SLO()))),
+        problems=tuple(problems(trace, reasons)),
+        doubts=tuple(doubts(trace, latency_bound=smallest_latency_bound(slo or SLO()))),
         composing=dict(composing or {}),
         trace=trace,
     )

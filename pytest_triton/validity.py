@@ -30,15 +30,17 @@ _UNSENT_LIMIT = 0.01
 """Share of the requests that became due which may be left unsent."""
 _UNSENT_FEW = 3
 """So many may be due, and not sent yet, when a window ends."""
+_CLIENT_IDLE = 0.5
+"""Share of a core below which a late client did not lack time: others had the processors."""
+_OTHERS = "it was hardly busy itself, so look for other work on this machine"
 _REMEDY = "give it more worker processes (the wire engine's workers), or lower the rate"
 _SEQUENCES = "a sequence's requests wait for each other: have more of them under way (concurrency), or lower the rate"
 
 
-def problems(trace: Trace, reasons: Counter[str], *, latency_bound: float | None = None) -> Iterator[str]:
+def problems(trace: Trace, reasons: Counter[str]) -> Iterator[str]:
     """Say why the trace says nothing about the server; nothing when it is valid.
 
-    ``reasons`` counts why requests failed. ``latency_bound`` is the smallest limit, in seconds, that a latency is held
-    against (None: there is none).
+    ``reasons`` counts why requests failed.
     """
     if not len(trace):
         yield f"no request completed in {show(trace.seconds, Unit.SECONDS)}"
@@ -48,7 +50,7 @@ def problems(trace: Trace, reasons: Counter[str], *, latency_bound: float | None
         yield f"none of {len(trace)} requests succeeded; {count} of them: {reason}"
         return
     yield from _busy_client(trace)
-    yield from _late_client(trace, latency_bound) if trace.concurrency == 0 else _idle_client(trace)
+    yield from _unsent(trace) if trace.concurrency == 0 else _idle_client(trace)
 
 
 def client_share(trace: Trace) -> float:
@@ -77,23 +79,39 @@ def _busy_client(trace: Trace) -> Iterator[str]:
         )
 
 
-def _late_client(trace: Trace, latency_bound: float | None) -> Iterator[str]:
-    """In open loop: requests that were sent late, or not at all (PROTOCOL: wrk2's and LoadGen's concern)."""
+def doubts(trace: Trace, *, latency_bound: float | None = None) -> Iterator[str]:
+    """Say why latencies of an open loop may be longer than the server's: requests were sent late (wrk2's concern).
+
+    ``latency_bound`` is the smallest limit, in seconds, that a latency is held against (None: there is none). Latency
+    counts from when a request was due, so that a late client can only make it longer: a bound that is kept all the same
+    is kept, and one that is missed is perhaps the client's to answer for.
+    """
+    if trace.concurrency or not len(trace):
+        return
     import numpy as np
 
-    remedy = _REMEDY if trace.sequence is None else _SEQUENCES
     limit = max(_LAG_FLOOR, _LAG_SHARE * (latency_bound or 0.0))
     lag = float(np.quantile(send_lags(trace), _LAG_QUANTILE, method="inverted_cdf"))
     if lag > limit:
         yield (
             f"1 % of the requests were sent {show(lag, Unit.SECONDS)} or more after they were due, and "
-            f"{show(limit, Unit.SECONDS)} is allowed: the load generator does not keep the rate; {remedy}"
+            f"{show(limit, Unit.SECONDS)} is allowed: the load generator did not keep the rate; {_remedy(trace)}"
         )
+
+
+def _remedy(trace: Trace) -> str:
+    if trace.sequence is not None:
+        return _SEQUENCES
+    return _REMEDY if client_share(trace) > _CLIENT_IDLE else _OTHERS
+
+
+def _unsent(trace: Trace) -> Iterator[str]:
+    """In open loop: requests that became due and were not sent (LoadGen's concern)."""
     unsent = trace.offered - trace.dispatched
     if unsent > max(_UNSENT_FEW, _UNSENT_LIMIT * trace.offered):
         yield (
             f"only {trace.dispatched:,} of the {trace.offered:,} requests that became due were sent "
-            f"({trace.dispatched / trace.offered:.1%}): the load was not the one asked for; {remedy}"
+            f"({trace.dispatched / trace.offered:.1%}): the load was not the one asked for; {_remedy(trace)}"
         )
 
 

@@ -110,7 +110,7 @@ def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
     """
     if measurement.problems:
         return Verdict(Outcome.ERROR, "; ".join(measurement.problems))
-    checks = tuple(_check(measurement, bound, looks) for bound in slo.bounds)
+    checks = tuple(_doubt(_check(measurement, bound, looks), measurement.doubts) for bound in slo.bounds)
     outcome = next((o for o in _GRAVEST_FIRST if any(c.outcome is o for c in checks)), Outcome.PASS)
     if measurement.unsteady and outcome is not Outcome.ERROR:
         return Verdict(
@@ -123,6 +123,15 @@ def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
     if outcome is Outcome.PASS:
         return Verdict(outcome, "; ".join(check.reason for check in checks), checks)
     return Verdict(outcome, "; ".join(check.reason for check in checks if check.outcome is outcome), checks)
+
+
+def _doubt(check: Check, doubts: tuple[str, ...]) -> Check:
+    """Take a miss back that may be the client's: late requests make latencies longer, never shorter."""
+    metric = check.bound.metric
+    of_latency = metric.series in ("latency", "ttfr") or metric.name in ("mean", "max")
+    if not doubts or not of_latency or check.outcome is not Outcome.FAIL or check.bound.direction is not Better.LOWER:
+        return check
+    return replace(check, outcome=Outcome.ERROR, reason=f"{check.reason}, but {'; '.join(doubts)}")
 
 
 def requests_for_first_look(slo: SLO, *, looks: int = LOOKS) -> int:

@@ -10,6 +10,7 @@ from pytest_triton.measurement import measure_trace
 from pytest_triton.observation import Trace
 from pytest_triton.slo import SLO
 from pytest_triton.validity import smallest_latency_bound
+from pytest_triton.verdict import Outcome, judge
 
 
 def problems(trace: Trace, **limits: object) -> tuple[str, ...]:
@@ -45,18 +46,36 @@ def test_the_bound_that_lag_is_held_against(limits: dict[str, object], smallest:
         ([0.9] * 200, {"p99": "2ms"}, False),
     ],
 )
-def test_requests_sent_too_late_are_no_open_loop(lags: list[float], limits: dict[str, object], late: bool) -> None:
-    found = problems(open_loop(lags), **limits)
-    assert len(found) == late
+def test_requests_sent_too_late_are_doubted(lags: list[float], limits: dict[str, object], late: bool) -> None:
+    measurement = measure_trace(open_loop(lags), batch_size=1, slo=SLO.parse(limits))
+    assert measurement.problems == ()
+    assert len(measurement.doubts) == late
     if late:
-        assert "after they were due" in found[0]
-        assert "workers" in found[0]
-        assert "lower the rate" in found[0]
+        assert "after they were due" in measurement.doubts[0]
+
+
+@pytest.mark.parametrize(("share", "advice"), [(0.9, "lower the rate"), (0.1, "other work on this machine")])
+def test_what_a_late_client_needs_depends_on_how_busy_it_was(share: float, advice: str) -> None:
+    trace = open_loop([9.0] * 200)
+    measurement = measure_trace(replace(trace, busiest=share * trace.seconds), batch_size=1)
+    assert advice in measurement.doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("lag", "limit", "outcome"),
+    [(0.0, "5ms", Outcome.FAIL), (9.0, "5ms", Outcome.ERROR), (9.0, "1s", Outcome.PASS)],
+)
+def test_a_late_client_cannot_make_a_model_fail(lag: float, limit: str, outcome: Outcome) -> None:
+    slo = SLO.parse({"p50": limit})
+    verdict = judge(measure_trace(open_loop([lag] * 500, took=20.0), batch_size=1, slo=slo), slo)
+    assert verdict.outcome is outcome
+    assert ("after they were due" in verdict.reason) is (outcome is Outcome.ERROR)
 
 
 def test_where_sequences_are_too_few_more_are_advised() -> None:
     late = open_loop([9.0] * 100, unsent=50)
-    for problem in problems(replace(late, sequence=late.scheduled)):
+    measurement = measure_trace(replace(late, sequence=late.scheduled), batch_size=1)
+    for problem in (*measurement.problems, *measurement.doubts):
         assert "more of them under way (concurrency)" in problem
         assert "workers" not in problem
 
