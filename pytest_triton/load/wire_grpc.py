@@ -114,7 +114,7 @@ class GrpcLoad(Loop):
                     self._attend(fd, events)
         for channel, connection in enumerate(self._channels):
             if connection is None or connection.state is not State.OPEN:
-                raise OSError(self._last_reason or f"channel {channel} does not speak HTTP/2")
+                raise OSError(self._last_reason or f"channel {channel} went away, or does not speak HTTP/2")
 
     def drain(self) -> None:
         """Begin nothing new. What waits for a connection is forgotten, too: nothing of it was sent."""
