@@ -19,7 +19,7 @@ from pytest_triton.load.records import Records
 from pytest_triton.load.status import OK, WRONG
 from pytest_triton.load.tritonclient_clients import Answer, Client, Failed, GrpcClient, HttpClient
 from pytest_triton.load.tritonclient_stream import StreamClient
-from pytest_triton.load.turns import END, PIECES, START, VARIANTS, Sequences, make_turns
+from pytest_triton.load.turns import END, PIECES, START, VARIANTS, Sequences, make_turns, name_sequence
 
 SECOND = 1_000_000_000
 _SAMPLE = 16
@@ -216,7 +216,7 @@ class TritonclientLoad:
 
     def _sequence(self, number: int, flags: int) -> dict[str, Any]:
         return {
-            "sequence_id": str(number) if self._plan.string_ids else number,
+            "sequence_id": name_sequence(number) if self._plan.string_ids else number,
             "sequence_start": bool(flags & START),
             "sequence_end": bool(flags & END),
         }

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_triton.load import Engine, Plan, Request, RequestSet
+from pytest_triton.load.turns import name_sequence
 from pytest_triton.observation import OK
 from pytest_triton.server import EmbeddedServer
 
@@ -37,8 +38,7 @@ def diary(triton: EmbeddedServer, model: str) -> Path:
     [
         ("direct", {"sequence_length": (2, 5), "concurrency": 3}),
         ("oldest", {"sequence_length": 4, "concurrency": 3}),
-        # Triton 2.51 cannot put sequences with ids that are strings into one batch.
-        ("named", {"sequence_length": (1, 3), "concurrency": 1}),
+        ("named", {"sequence_length": (1, 3), "concurrency": 2}),
         ("direct", {"sequence_length": 3, "concurrency": 4, "rate": 200.0}),
     ],
     ids=["direct", "oldest", "named", "open-loop"],
@@ -60,7 +60,7 @@ def test_sequences_are_well_formed(
     assert all((trace.status == OK).all() for trace in traces), traces[0].reasons
     assert sum(map(len, traces)) == sum(map(len, seen.values()))
     ids = np.concatenate([trace.sequence for trace in traces])
-    assert {str(number) for number in ids} == set(seen)
+    assert {name_sequence(number) if plan.string_ids else str(number) for number in ids} == set(seen)
     for steps in seen.values():
         assert [start for start, _, _ in steps] == [1] + [0] * (len(steps) - 1)
         assert [end for _, end, _ in steps] == [0] * (len(steps) - 1) + [1]
@@ -97,4 +97,5 @@ def test_each_sequence_takes_the_next_stream(engine: Engine, make_plan: MakePlan
     whole = [steps for steps in read_diary(triton, "direct", since).values() if len(steps) == 3]
     values = [tuple(value for _, _, value in steps) for steps in whole]
     assert set(values) == {(10, 11, 12), (20, 21, 22)}
-    assert all(earlier != later for earlier, later in itertools.pairwise(values))
+    # Perf Analyzer draws them.
+    assert session.shortest or all(earlier != later for earlier, later in itertools.pairwise(values))

@@ -58,6 +58,8 @@ def test_requests_may_have_different_numbers_of_responses(engine: Engine, make_p
 
 def test_a_request_without_a_response_ends_all_the_same(engine: Engine, make_plan: MakePlan) -> None:
     with engine.open(make_plan("repeat", ask("repeat", 0))) as session:
+        if session.shortest:
+            pytest.skip("takes no note of a request without a response")
         session.start()
         trace = session.collect(seconds=0.3, requests=5, limit=20)
     assert trace.responses is not None
