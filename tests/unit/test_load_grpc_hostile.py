@@ -31,18 +31,22 @@ from hostile_grpc import (
     RST_STREAM,
     SETTINGS,
     TABLE_SIZE,
-    TAIL,
     WINDOW_UPDATE,
-    WITH_PRIORITY,
     Peer,
     Play,
     Witness,
     block,
+    continued,
+    data,
     frame,
     good,
+    head,
+    in_frames,
     message,
     only_trailers,
+    padded,
     streamed,
+    tail,
 )
 
 from pytest_triton.case import Load
@@ -106,49 +110,6 @@ def answer_all(witness: Witness, make: Callable[[int], bytes] = good) -> Play:
             peer.answer(asked, make(asked.stream))
 
     return play
-
-
-def head(stream: int) -> bytes:
-    return frame(HEADERS, END_HEADERS, stream, HEAD)
-
-
-def tail(stream: int) -> bytes:
-    return frame(HEADERS, END_HEADERS | END_STREAM, stream, TAIL)
-
-
-def data(stream: int, payload: bytes | None = None, flags: int = 0) -> bytes:
-    return frame(DATA, flags, stream, message() if payload is None else payload)
-
-
-def in_frames(stream: int, size: int) -> bytes:
-    """A message over frames of so many bytes."""
-    whole = message()
-    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
-    return head(stream) + b"".join(data(stream, piece) for piece in pieces) + tail(stream)
-
-
-def continued(stream: int) -> bytes:
-    """Header blocks over several frames."""
-    return b"".join(
-        (
-            frame(HEADERS, 0, stream, HEAD[:3]),
-            frame(CONTINUATION, 0, stream, b""),
-            frame(CONTINUATION, END_HEADERS, stream, HEAD[3:]),
-            data(stream),
-            frame(HEADERS, END_STREAM, stream, b""),
-            frame(CONTINUATION, END_HEADERS, stream, TAIL),
-        )
-    )
-
-
-def padded(stream: int) -> bytes:
-    urgent = b"\x80\0\0\1\xff"
-    return (
-        frame(HEADERS, END_HEADERS | PADDED | WITH_PRIORITY, stream, b"\3" + urgent + HEAD + b"\0\0\0")
-        + frame(DATA, PADDED, stream, b"\xff" + message() + bytes(255))
-        + frame(DATA, PADDED, stream, b"\0")
-        + frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, stream, urgent + TAIL)
-    )
 
 
 PINGS = frame(PING, 0, 0, b"are you?") + frame(PING, 1, 0, b"I heard.")
