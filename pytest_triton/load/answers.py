@@ -6,6 +6,8 @@ session, which has NumPy, decodes those that are new and says which are wrong.
 
 from __future__ import annotations
 
+import random
+
 UNSEEN = -1
 """Not looked at, or no room to remember it."""
 
@@ -14,11 +16,15 @@ _MOST_BYTES = 1 << 28
 
 
 class Answers:
-    """Number the different answers that were looked at, one in ``every``."""
+    """Number the different answers that were looked at, one in ``every``.
+
+    It is drawn which: requests in rotation would meet a fixed step at the same places of the rotation only.
+    """
 
     def __init__(self, requests: int, every: int) -> None:
         self.every = every
-        self._turn = 0
+        self._draw = random.Random(0).randrange
+        self._until = self._draw(1, 2 * every)
         self._numbers: list[dict[bytes, int]] = [{} for _ in range(requests)]
         self._count = 0
         self._bytes = 0
@@ -26,10 +32,10 @@ class Answers:
 
     def wanted(self) -> bool:
         """Say whether to look at the next answer."""
-        self._turn += 1
-        if self._turn < self.every:
+        self._until -= 1
+        if self._until:
             return False
-        self._turn = 0
+        self._until = self._draw(1, 2 * self.every)
         return True
 
     def number(self, request: int, body: bytes) -> int:
