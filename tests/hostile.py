@@ -26,6 +26,8 @@ class HostileServer:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: set[socket.socket] = set()
         self._turn = 0
+        self.spoken: list[str | None] = []
+        """Under TLS the protocol that was agreed on, for each connection."""
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -54,6 +56,7 @@ class HostileServer:
                 first = speaking.recv(1)
                 if not first:
                     return
+                self.spoken.append(speaking.selected_alpn_protocol())
                 speaking = _Unread(speaking, first)  # type: ignore[assignment]
             with self._lock:
                 turn, self._turn = self._turn, self._turn + 1

@@ -6,13 +6,14 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from pytest_triton.case import Load
 from pytest_triton.load import Plan, Request, RequestSet, WireEngine, wire
+from pytest_triton.load.base import TLS
 from pytest_triton.load.grpc_connection import State
 from pytest_triton.load.loop import Loop
 from pytest_triton.load.setup import make_load
@@ -21,10 +22,20 @@ from pytest_triton.load.wire_grpc import GrpcLoad
 SECOND = 1_000_000_000
 
 
-def plan_for(address: str, *, size: int = 4, expected: bool = False, timeout: float = 20.0, **load: Any) -> Plan:
+def plan_for(
+    address: str,
+    *,
+    size: int = 4,
+    expected: bool = False,
+    timeout: float = 20.0,
+    tls: TLS | None = None,
+    **load: Any,
+) -> Plan:
+    """Plan a load of one request."""
     values = np.zeros(size, dtype=np.float32)
     request = Request("m", {"IN": values}, {"IN": "FP32"}, expected={"OUT": values} if expected else None)
-    return Plan(address, Load(**load), RequestSet.of(request), timeout=timeout, validate="all" if expected else "none")
+    validate: Literal["all", "none"] = "all" if expected else "none"
+    return Plan(address, Load(**load), RequestSet.of(request), timeout=timeout, tls=tls, validate=validate)
 
 
 @contextlib.contextmanager

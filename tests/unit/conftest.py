@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hostile import Behave, HostileServer
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Behave], HostileServer]]:
+def serve() -> Iterator[Callable[..., HostileServer]]:
     """Start servers that end with the test."""
     servers: list[HostileServer] = []
 
-    def start(behave: Behave) -> HostileServer:
-        servers.append(HostileServer(behave))
+    def start(behave: Behave, **options: Any) -> HostileServer:
+        servers.append(HostileServer(behave, **options))
         return servers[-1]
 
     yield start
