@@ -86,7 +86,10 @@ def _check_plan(plan: Plan) -> None:
         "compare answers while the load runs": plan.validate != "none",
         "give sequences correlation ids that are strings": plan.string_ids and plan.load.sequence_length is not None,
         "send requests with parameters": any(request.parameters for request in plan.requests.requests),
-        "ask for some of the outputs": any(request.outputs for request in plan.requests.requests),
+        # In shared memory the outputs are named, and all of them; it makes regions of its own.
+        "ask for some of the outputs": any(
+            request.outputs and not request.shared for request in plan.requests.requests
+        ),
         "load several models at once": len({request.model for request in plan.requests.requests}) > 1,
     }
     for what, asked in refused.items():
