@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from engines import Spoken
+from leftovers import family, wait_for_end
 
 from pytest_triton.errors import EngineError
 from pytest_triton.load import Engine, LoadSession, Plan, RequestSet
@@ -188,3 +192,34 @@ def test_ends_with_requests_in_flight(engine: Engine, make_plan: MakePlan, trito
     with engine.open(make_plan("slow", load={"concurrency": 4})) as session:
         session.start()
     assert triton.control.server_ready()
+
+
+SEND = """
+import sys, time
+import numpy as np
+from pytest_triton.case import Load
+from pytest_triton.load import Plan, Request, RequestSet
+from pytest_triton.load.engines import make_engine
+
+name, protocol, streaming, address = sys.argv[1:]
+load = Load(concurrency=2, protocol=protocol, streaming=streaming == "True")
+request = Request("slow", {"X": np.zeros(1, np.float32)}, {"X": "FP32"})
+session = make_engine(name).open(Plan(address, load, RequestSet.of(request)))
+session.start()
+print("sending", flush=True)
+session.collect(seconds=60)
+"""
+
+
+def test_ends_with_the_process_that_it_sends_for(spoken: Spoken, triton: EmbeddedServer) -> None:
+    if spoken.engine.name == "perf_analyzer":
+        pytest.skip("goes on to the end of its run")
+    address = triton.endpoints.address(spoken.protocol)
+    words = [sys.executable, "-c", SEND, spoken.engine.name, spoken.protocol, str(spoken.streaming), address]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "sending\n"
+        workers = family(process.pid)[1:]
+        process.kill()
+    assert workers
+    assert not wait_for_end(workers, 10)
