@@ -23,6 +23,7 @@ from pytest_triton.case import Load
 from pytest_triton.errors import EngineError
 from pytest_triton.load import Plan, Request, RequestSet, WireEngine, WorkerSession, http_connections, wire_grpc
 from pytest_triton.load.base import TLS
+from pytest_triton.load.place import Phase
 from pytest_triton.load.session import _cut, _join
 from pytest_triton.load.status import OK
 from pytest_triton.observation import Trace
@@ -252,6 +253,18 @@ def test_sequences_are_well_formed_as_the_server_saw_them(
     assert len(sequences) > 5
     recorded = Counter(together(traces, "sequence").tolist())
     assert sorted(recorded.values()) == sorted(map(len, sequences.values()))
+
+
+def test_a_sequence_that_the_stop_meets_without_a_connection_is_ended(serve: Serve) -> None:
+    server = Server(serve, "http", answer=GOOD.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n"))
+    with in_process(plan_for(server.server.address, concurrency=1, sequence_length=50)) as loop:
+        loop.start(time.monotonic_ns())
+        loop.run(time.monotonic_ns() + int(5e9), 3)
+        (place,) = loop._places
+        assert place.phase is Phase.CONNECTING
+        finish(loop)
+        assert column(loop, "status") == [OK] * 4
+    assert [bool(said.get("sequence_end")) for said in server.flags] == [False, False, False, True]
 
 
 # -- windows of several workers, cut and joined
