@@ -21,6 +21,7 @@ input [ {{ name: "X" data_type: TYPE_FP32 dims: {dims} }} ]
 output [ {{ name: "Y" data_type: TYPE_FP32 dims: {dims} }} ]
 instance_group [ {{ count: 4 kind: KIND_CPU }} ]
 """
+SLEEP = "import time; time.sleep(float(pb_utils.get_input_tensor_by_name(requests[0], 'X').as_numpy()[0]))"
 REFUSE = "return [pb_utils.InferenceResponse([], pb_utils.TritonError('no luck today')) for _ in requests]"
 INTEGERS = [f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)]
 DATATYPES = ["BOOL", "BYTES", "FP16", "FP32", "FP64", "BF16", *INTEGERS]
@@ -32,13 +33,14 @@ MakePlan = Callable[..., Plan]
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A Triton with all the models.
 
-    ``echo`` batches, ``slow`` takes 0.1 s for each request, ``failing`` fails, ``types`` has an input of every data
+    ``echo`` batches, ``slow`` takes 0.1 s for each request, ``asked`` as long as it says, ``failing`` fails, ``types`` has an input of every data
     type, ``direct``, ``oldest`` and ``named`` (by strings) keep a diary of their sequences, ``repeat`` and ``marked``
     answer more than once.
     """
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, "echo")
     write_model(repository, "slow", execute="import time; time.sleep(0.1)", configuration=FOUR_AT_A_TIME)
+    write_model(repository, "asked", execute=SLEEP, configuration=FOUR_AT_A_TIME)
     write_model(repository, "failing", execute=REFUSE)
     write_echo(repository, "types", DATATYPES)
     write_sequences(repository, "direct")

@@ -94,7 +94,7 @@ def test_as_many_requests_are_in_flight_as_asked(engine: Engine, make_plan: Make
     assert np.median(counts) == 4
 
 
-@pytest.mark.parametrize("size", [1, 1000, 4 * 2**20])
+@pytest.mark.parametrize("size", [1, 1000, 4 * 2**20, 16 * 2**20])
 def test_answers_of_any_size_come_in_whole(
     engine: Engine, make_plan: MakePlan, triton: EmbeddedServer, size: int
 ) -> None:
