@@ -115,6 +115,8 @@ class State:
         """Keep a record: in memory, on the test's report, and at once in the store."""
         if self._server is not None:
             record = replace(record, server=self._server.description)
+        if self._bench is not None:
+            record = replace(record, engine=self._bench.engine.name)
         self.records.append(record)
         outcomes.mark(item, record)
         try:

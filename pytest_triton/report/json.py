@@ -35,7 +35,11 @@ def document(records: Sequence[Record], fingerprint: Mapping[str, Any]) -> dict[
             searches.append(search)
     return {
         "schema": SCHEMA,
-        "fingerprint": {**fingerprint, "servers": sorted({record.server for record in records if record.server})},
+        "fingerprint": {
+            **fingerprint,
+            "servers": sorted({record.server for record in records if record.server}),
+            "engines": sorted({record.engine for record in records if record.engine}),
+        },
         "cases": [
             {name: row[name] for name in _CASE} | {name: row[name] for name in _IF_ANY if row[name]} for row in rows
         ],

@@ -19,7 +19,7 @@ class Record:
     ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of it.
     ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``composing``
     the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
-    configuration that was applied. ``seconds`` is what the whole case took.
+    configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took.
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one.
     """
 
@@ -37,6 +37,7 @@ class Record:
     requests: int = 0
     seconds: float = 0.0
     server: str = ""
+    engine: str = ""
     status: str = ""
     search: str = ""
     point: str = ""
