@@ -17,7 +17,8 @@ from pytest_triton.results.record import Record
 def servers(records: Iterable[Record]) -> list[str]:
     """Name the servers that were measured on, and what sent the load where that is not the wire engine."""
     pairs = dict.fromkeys((record.server, record.engine) for record in records if record.server)
-    return [f"on {server}" + (f", load from {engine}" if engine not in ("", "wire") else "") for server, engine in pairs]
+    told = {engine: f", load from {engine}" for _, engine in pairs if engine not in ("", "wire")}
+    return [f"on {server}{told.get(engine, '')}" for server, engine in pairs]
 
 
 def loads(records: Iterable[Record]) -> list[str]:

@@ -33,9 +33,9 @@ MakePlan = Callable[..., Plan]
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """A Triton with all the models.
 
-    ``echo`` batches, ``slow`` takes 0.1 s for each request, ``asked`` as long as it says, ``failing`` fails, ``types`` has an input of every data
-    type, ``direct``, ``oldest`` and ``named`` (by strings) keep a diary of their sequences, ``repeat`` and ``marked``
-    answer more than once.
+    ``echo`` batches, ``slow`` takes 0.1 s for each request, ``asked`` as long as it says, ``failing`` fails, ``types``
+    has an input of every data type, ``direct``, ``oldest`` and ``named`` (by strings) keep a diary of their sequences,
+    ``repeat`` and ``marked`` answer more than once.
     """
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, "echo")
