@@ -161,6 +161,10 @@ class Loop(abc.ABC):
         """Let ``run`` also return when there is room to write to the control, if ``writable``."""
         self._epoll.modify(self._control, select.EPOLLIN | (select.EPOLLOUT if writable else 0))
 
+    def forget_control(self) -> None:
+        """Watch the control no more: nobody is at its other end."""
+        self._epoll.unregister(self._control)
+
     def run(self, until: int, count: int = NEVER, *, drain: bool = False) -> int:
         """Drive the load until the monotonic time ``until`` (ns), or ``count`` records are there.
 

@@ -17,11 +17,14 @@ from collections.abc import Sequence
 
 from pytest_triton.load.channel import Buffer, Message, Unpacker, pack
 from pytest_triton.load.connection import describe
+from pytest_triton.load.loop import Loop
 from pytest_triton.load.setup import make_load
 
 _SECOND = 1_000_000_000
 _CHECK_PARENT = _SECOND
 _PIECE = 1 << 18
+_LEAVING = _SECOND // 2
+"""How long what is in flight may take to end when the parent has gone, in ns: less than the parent waits for us."""
 
 
 class _ParentGone(Exception):
@@ -50,12 +53,19 @@ class _Worker:
         except OSError as error:
             self._control.sendall(b"".join(pack({"kind": "unreachable", "reason": describe(error)})))
             return
-        self._load = load
+        self._load: Loop = load
         # Nothing here makes reference cycles; the collector would only look for them at bad moments.
         gc.collect()
         gc.freeze()
         gc.disable()
         self._control.setblocking(False)
+        try:
+            self._obey()
+        except _ParentGone:
+            self._leave()
+
+    def _obey(self) -> None:
+        load = self._load
         self._answer({"kind": "ready"})
         while True:
             command = self._next_command()
@@ -71,6 +81,16 @@ class _Worker:
                 while not load.drained:
                     self._drive(time.monotonic_ns() + _CHECK_PARENT, drain=True)
                 self._hand_over()
+
+    def _leave(self) -> None:
+        """Let what is in flight end, as far as it does so soon.
+
+        Triton may crash when a client closes a gRPC connection with requests under way: seen with 2.51, whose log then
+        ends with signal 11.
+        """
+        self._load.forget_control()
+        self._load.drain()
+        self._load.run(time.monotonic_ns() + _LEAVING, drain=True)
 
     def _collect(self, seconds: float, requests: int, limit: float) -> None:
         load = self._load

@@ -523,6 +523,29 @@ def test_a_server_that_goes_away_ends_the_load(serve: Serve, load: dict[str, Any
         assert len(session.stop()) < 100
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_load_that_is_left_while_it_runs_ends_its_requests_first(serve: Serve, concurrency: int) -> None:
+    """Triton 2.51 crashes now and then when it is left with requests under way."""
+    witness = Witness()
+
+    def play(peer: Peer, turn: int) -> None:
+        try:
+            while True:
+                asked = peer.request()
+                time.sleep(0.003)
+                peer.answer(asked)
+        except ConnectionError:
+            witness.saw("deserted" if peer.stream_windows else "closed")
+
+    with open_load(serve(witness.playing(play)), concurrency=concurrency) as session:
+        session.start()
+        session.collect(seconds=0.1)
+    deadline = time.monotonic() + 5
+    while not witness["closed"] + witness["deserted"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (witness["closed"], witness["deserted"]) == (1, 0)
+
+
 # -- windows and settings
 
 
