@@ -21,7 +21,7 @@ from tls import Certificates, make_certificates
 
 from pytest_triton.case import Load
 from pytest_triton.errors import EngineError
-from pytest_triton.load import Plan, Request, RequestSet, WireEngine, WorkerSession, http_connections, wire_grpc
+from pytest_triton.load import Plan, Request, RequestSet, WireEngine, WorkerSession, grpc_channels, http_connections
 from pytest_triton.load.base import TLS
 from pytest_triton.load.place import Phase
 from pytest_triton.load.session import _cut, _join
@@ -186,7 +186,7 @@ def test_as_many_are_under_way_as_it_takes(serve: Serve, protocol: str) -> None:
 def test_no_more_are_under_way_than_may_be(serve: Serve, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     most = 20
     monkeypatch.setattr(http_connections, "_descriptors", lambda: most)
-    monkeypatch.setattr(wire_grpc, "_MOST", most)
+    monkeypatch.setattr(grpc_channels, "_MOST", most)
     go_on = threading.Event()
     server = Server(serve, protocol, wait=lambda number: go_on.wait(10) and None)
     plan = plan_for(server.server.address, protocol=protocol, rate=400.0, arrivals="constant")
