@@ -7,10 +7,29 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pytest_triton.case import Phases
-from pytest_triton.errors import InputError
+from pytest_triton.case import Load, Phases
+from pytest_triton.errors import EngineError, InputError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.turns import FIRST_ID, LAST_ID
+
+
+def refuse_load(engine: str, load: Load) -> str | None:
+    """Say why no engine can send ``load``, or None."""
+    if not isinstance(load.concurrency, int) or load.concurrency < 1:
+        return f"the {engine} engine needs a concurrency of at least 1, not {load.concurrency!r}"
+    if load.streaming and load.protocol != "grpc":
+        return "only gRPC streams: write protocol='grpc'"
+    return None
+
+
+def check_plan(plan: Plan, refusal: str | None) -> None:
+    """Raise ``EngineError`` when the engine refuses the load, or the plan leaves nothing to do."""
+    if refusal:
+        raise EngineError(refusal)
+    if not plan.requests.requests or not any(plan.requests.streams):
+        raise EngineError("there is no request to send")
+    if not plan.timeout > 0:
+        raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
 
 
 def describe_sequences(plan: Plan, *, id_form: str) -> dict[str, Any] | None:

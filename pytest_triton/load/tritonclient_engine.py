@@ -9,7 +9,13 @@ from pytest_triton.case import Load
 from pytest_triton.errors import EngineError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.channel import Message
-from pytest_triton.load.description import describe_arrivals, describe_columns, describe_sequences
+from pytest_triton.load.description import (
+    check_plan,
+    describe_arrivals,
+    describe_columns,
+    describe_sequences,
+    refuse_load,
+)
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, close_all
 
@@ -29,21 +35,11 @@ class TritonclientEngine:
 
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""
-        if not isinstance(load.concurrency, int) or load.concurrency < 1:
-            return f"the tritonclient engine needs a concurrency of at least 1, not {load.concurrency!r}"
-        if load.streaming and load.protocol != "grpc":
-            return "only gRPC streams: write protocol='grpc'"
-        return None
+        return refuse_load(self.name, load)
 
     def open(self, plan: Plan) -> WorkerSession:
         """Prepare the requests and open the connections. Raises ``EngineError``."""
-        refusal = self.refusal(plan.load)
-        if refusal:
-            raise EngineError(refusal)
-        if not plan.requests.requests:
-            raise EngineError("there is no request to send")
-        if not plan.timeout > 0:
-            raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
+        check_plan(plan, self.refusal(plan.load))
         return _open(plan)
 
 

@@ -13,7 +13,13 @@ from pytest_triton.case import Load, Phases
 from pytest_triton.errors import EngineError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.channel import Buffer, Message
-from pytest_triton.load.description import describe_arrivals, describe_columns, describe_sequences
+from pytest_triton.load.description import (
+    check_plan,
+    describe_arrivals,
+    describe_columns,
+    describe_sequences,
+    refuse_load,
+)
 from pytest_triton.load.encoding import encode_http, encode_http_sequence
 from pytest_triton.load.encoding_grpc import encode_grpc, encode_grpc_sequence, encode_headers
 from pytest_triton.load.process import WorkerProcess
@@ -46,21 +52,11 @@ class WireEngine:
         """Say why this engine cannot send ``load``, or None if it can."""
         if load.protocol not in ("http", "grpc"):
             return f"the wire engine does not speak {load.protocol}"
-        if not isinstance(load.concurrency, int) or load.concurrency < 1:
-            return f"the wire engine needs a concurrency of at least 1, not {load.concurrency!r}"
-        if load.streaming and load.protocol != "grpc":
-            return "only gRPC streams: write protocol='grpc'"
-        return None
+        return refuse_load(self.name, load)
 
     def open(self, plan: Plan) -> WorkerSession:
         """Encode the requests and open the connections. Raises ``EngineError``, ``InputError``."""
-        refusal = self.refusal(plan.load)
-        if refusal:
-            raise EngineError(refusal)
-        if not plan.requests.requests or not any(plan.requests.streams):
-            raise EngineError("there is no request to send")
-        if not plan.timeout > 0:
-            raise EngineError(f"a time-out of {plan.timeout:g} s leaves no time for an answer")
+        check_plan(plan, self.refusal(plan.load))
         host, _, port = plan.address.rpartition(":")
         if not host or not port.isdecimal():
             raise EngineError(f"{plan.address!r} is not an address", hint="Write host:port.")

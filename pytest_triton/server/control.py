@@ -114,15 +114,7 @@ class ModelControl:
     def unload(self, model: str) -> None:
         """Unload ``model`` and wait until it is gone. A model that is not loaded is none to unload."""
         self.begin_unload(model)
-        deadline = time.monotonic() + self.timeout
-        while any(entry["name"] == model and is_present(entry) for entry in self.index()):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{model} is still not unloaded after {self.timeout:g} s",
-                    model=model,
-                    hint="A request in flight keeps it: end the load first.",
-                )
-            time.sleep(UNLOAD_POLL)
+        wait_until_gone(model, self.index, self.timeout)
 
     def begin_unload(self, model: str) -> None:
         """Tell Triton to unload ``model`` and do not wait for it."""
@@ -286,6 +278,19 @@ class ModelControl:
             written=written,
             advise=self._advise,
         )
+
+
+def wait_until_gone(model: str, index: Callable[[], list[dict[str, Any]]], timeout: float) -> None:
+    """Wait until ``model`` is no longer in the server's ``index``. Raises ``ServerError`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while any(entry["name"] == model and is_present(entry) for entry in index()):
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"{model} is still not unloaded after {timeout:g} s",
+                model=model,
+                hint="A request in flight keeps it: end the load first.",
+            )
+        time.sleep(UNLOAD_POLL)
 
 
 def is_present(entry: Mapping[str, Any]) -> bool:

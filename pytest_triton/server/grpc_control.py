@@ -14,10 +14,9 @@ from pytest_triton.server.control import (
     ANSWER_TIMEOUT,
     LOAD_TIMEOUT,
     PROBE_TIMEOUT,
-    UNLOAD_POLL,
     add_up_statistics,
     configuration_as_json,
-    is_present,
+    wait_until_gone,
 )
 from pytest_triton.server.gpu import GpuFigures
 from pytest_triton.server.grpc_messages import as_metadata, decode_infer, encode_infer, open_channel
@@ -102,15 +101,7 @@ class GrpcControl:
     def unload(self, model: str) -> None:
         """Unload ``model`` and wait until it is gone. A model that is not loaded is none to unload."""
         self.begin_unload(model)
-        deadline = time.monotonic() + self.timeout
-        while any(entry["name"] == model and is_present(entry) for entry in self.index()):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{model} is still not unloaded after {self.timeout:g} s",
-                    model=model,
-                    hint="A request in flight keeps it: end the load first.",
-                )
-            time.sleep(UNLOAD_POLL)
+        wait_until_gone(model, self.index, self.timeout)
 
     def begin_unload(self, model: str) -> None:
         """Tell Triton to unload ``model`` and do not wait for it."""
