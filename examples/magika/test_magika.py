@@ -52,3 +52,9 @@ def test_knows_source_code(triton_client, magika_settings):
 @pytest.mark.triton_slo(p95="500ms", throughput="10/s", error_rate="0%")
 def test_meets_its_slo(triton_perf):
     triton_perf()
+
+
+@pytest.mark.triton_load(rate="10/s", protocol="grpc")
+@pytest.mark.triton_slo(p90="500ms", error_rate="0%")
+def test_answers_in_time_whoever_asks(triton_perf):
+    triton_perf()
