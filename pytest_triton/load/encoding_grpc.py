@@ -13,6 +13,7 @@ from pytest_triton.load.base import Request
 from pytest_triton.load.client_inputs import as_client_inputs
 from pytest_triton.load.encoding import PLACEHOLDER, check_header, client_options
 from pytest_triton.load.http2 import DEFAULT_TABLE
+from pytest_triton.load.http2 import DEFAULT_FRAME
 from pytest_triton.load.turns import VARIANTS, varint
 
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -88,6 +89,8 @@ def encode_headers(address: str, *, secure: bool, headers: Mapping[str, str], st
     # The peer must be told when its table has changed its size: with the first block that is sent afterwards (RFC 7541,
     # 4.2). An empty table costs one byte in each.
     plain = _EMPTY_TABLE + Encoder().encode([NeverIndexedHeaderTuple(*field) for field in fields])
+    if len(plain) > DEFAULT_FRAME:
+        raise InputError(f"the headers take {len(plain)} bytes; over gRPC {DEFAULT_FRAME} can be sent")
     if sum(table_entry_size(name.encode(), value.encode()) for name, value in fields) > DEFAULT_TABLE:
         # They would drive each other out of the table, and an index mean another header each time.
         return plain, plain, plain

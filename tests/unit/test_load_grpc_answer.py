@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from pytest_triton.errors import InputError
 from pytest_triton.load.encoding_grpc import encode_headers
 from pytest_triton.load.grpc_answer import CODES, Block, BlockReader, MessageReader, describe_status
 from pytest_triton.load.grpc_usual import UsualAnswer
@@ -83,6 +84,11 @@ def test_a_status_is_described() -> None:
     assert describe_status(Block(0, 3, " why ")) == "gRPC 3 (INVALID_ARGUMENT): why"
     assert describe_status(Block(0, 14, "")) == "gRPC 14 (UNAVAILABLE)"
     assert len(describe_status(Block(0, 2, "x" * 9999))) < 600
+
+
+def test_headers_that_no_frame_holds_are_refused() -> None:
+    with pytest.raises(InputError, match="16384 can be sent"):
+        encode_headers("h:1", secure=True, headers={"x-token": "~" * 20000}, streaming=False)
 
 
 @pytest.mark.parametrize("value", ["short", "x" * 2000, "y" * 5000])
