@@ -12,8 +12,7 @@ from pytest_triton.errors import InputError
 from pytest_triton.load.base import Request
 from pytest_triton.load.client_inputs import as_client_inputs
 from pytest_triton.load.encoding import PLACEHOLDER, check_header, client_options
-from pytest_triton.load.http2 import DEFAULT_TABLE
-from pytest_triton.load.http2 import DEFAULT_FRAME
+from pytest_triton.load.http2 import DEFAULT_FRAME, DEFAULT_TABLE
 from pytest_triton.load.turns import VARIANTS, varint
 
 _SERVICE = "/inference.GRPCInferenceService/"
