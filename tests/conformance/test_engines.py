@@ -98,6 +98,8 @@ def test_as_many_requests_are_in_flight_as_asked(engine: Engine, make_plan: Make
 def test_answers_of_any_size_come_in_whole(
     engine: Engine, make_plan: MakePlan, triton: EmbeddedServer, size: int
 ) -> None:
+    if size > 4 * 2**20 and engine.name != "wire":
+        pytest.skip("what is so large is for the engine that need not encode it each time")
     plan = make_plan("echo", size=size)
     before = settled_statistics(triton, "echo")
     with engine.open(plan) as session:
