@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_triton.case import Case
@@ -15,8 +15,9 @@ from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.observation import ResourceUsage, Trace
 from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
+from pytest_triton.series import so_far
 from pytest_triton.server.base import Server
-from pytest_triton.slo import SLO
+from pytest_triton.slo import SLO, Bound
 from pytest_triton.statistics import steady_start
 from pytest_triton.validity import client_share
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
@@ -53,13 +54,22 @@ SMOKE = Effort(warmup=0.0, warmup_requests=1, warmup_limit=1.0, seconds=0.2, req
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a watcher is told while a measurement goes on."""
+    """What a watcher is told while a measurement goes on. ``slo`` is what it will be judged by."""
 
     phase: str
     elapsed: float
     at_most: float
     requests: int
     throughput: float
+    slo: SLO = field(default_factory=SLO)
+    traces: Sequence[Trace] = field(default=(), repr=False)
+
+    def bounded(self) -> Iterator[tuple[Bound, float]]:
+        """Yield the bounds on single requests with their metrics' values so far, which are computed only now."""
+        for bound in self.slo.bounds:
+            value = so_far(bound.metric, self.traces)
+            if value is not None:
+                yield bound, value
 
 
 Watcher = Callable[[Progress], None]
@@ -122,23 +132,24 @@ class _Run:
     """Share of a core that the busiest process of the load generator used during the warm-up."""
 
     def collect(
-        self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, so_far: list[Trace]
+        self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, collected: list[Trace]
     ) -> None:
-        """Collect into ``so_far`` until it holds ``seconds`` and ``requests``, or ``limit`` seconds have passed."""
+        """Collect into ``collected`` until it holds ``seconds`` and ``requests``, or ``limit`` seconds have passed."""
         while True:
-            held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+            held, passed = sum(map(len, collected)), sum(trace.seconds for trace in collected)
             if passed >= limit or (passed >= seconds and held >= requests):
                 return
             # A short step while only requests are missing, so that no look comes much later than it could.
             step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
-            so_far.append(session.collect(seconds=max(step, session.shortest)))
+            collected.append(session.collect(seconds=max(step, session.shortest)))
             self.server.check()
             if session.hopeless:
                 return
             if self.watch is not None:
-                held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+                held, passed = sum(map(len, collected)), sum(trace.seconds for trace in collected)
                 rate = held * self.case.load.batch_size / passed if passed else 0.0
-                self.watch(Progress(phase, time.monotonic() - self.began, self.at_most, held, rate))
+                elapsed = time.monotonic() - self.began
+                self.watch(Progress(phase, elapsed, self.at_most, held, rate, self.case.slo, tuple(collected)))
 
     def usage(self) -> ResourceUsage:
         """Ask what the server uses; not its memory while instances of another configuration are still ending."""
@@ -193,7 +204,7 @@ class _Run:
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
             )
-            measurement = replace(measurement, looks=look)
+            measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break
             # The last look waits for all the time there is: nothing is given up early.

@@ -67,6 +67,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         expansion.expand(metafunc, marks)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # First, because pytest-benchmark looks here for the tests that use its fixture.
+    if ours := [item for item in items if uses_triton(item)]:
+        from pytest_triton.plugin import benchmark_sink
+
+        benchmark_sink.prepare(config, ours)
+
+
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     ours = [item for item in items if uses_triton(item)]
     if not ours:

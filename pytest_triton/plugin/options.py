@@ -77,6 +77,14 @@ OPTIONS = {
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
         Option("json", "", "write what the run found to this file", metavar="PATH"),
         Option(
+            "benchmark",
+            "auto",
+            "show measurements to pytest-benchmark: auto, when a --benchmark-* option is given or a test uses its "
+            "fixture; or off",
+            choices=("auto", "off"),
+            metavar="auto|off",
+        ),
+        Option(
             "inconclusive",
             "warn",
             "what a test that could not be decided does to the exit status: warn, fail or pass",
