@@ -7,6 +7,7 @@ pays for a few options and fixtures, and never loads numpy, grpc, docker, onnx o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ __all__ = [
     "triton_server_args",
 ]
 
+_GITHUB = {"GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"}
+"""Environment variables by which a job of GitHub's is known."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
@@ -53,6 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.check(config)
     if config.getoption("tx", default=None) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Controller(config))
+    if os.environ.keys() & _GITHUB and not hasattr(config, "workerinput"):
+        from pytest_triton.plugin.github import GitHub
+
+        config.pluginmanager.register(GitHub(config))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
