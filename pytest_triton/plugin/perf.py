@@ -114,7 +114,7 @@ class TritonPerf:
                     "triton_perf() takes no arguments in a search",
                     hint="put the load into the axes of triton_search or into triton_load",
                 )
-            case = replace(case, load=overrides.apply(case.load))
+            case = self.plan.with_load(overrides.apply(case.load), self.state.config)
         if self.data is not None and case.inputs.data is None:
             case = replace(case, inputs=replace(case.inputs, data=self.data))
         return case

@@ -105,6 +105,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             case,
             [read_result(record, search.points[record.point]) for record in records],
             by,
+            slos={point: each.slo for point, each in search.points.items()},
             effort=perf.effort,
             watch=state.progress.measuring,
             blocks=state.progress.alternating,

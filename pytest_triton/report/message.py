@@ -28,7 +28,7 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     case, measurement, verdict = evaluation.case, evaluation.measurement, evaluation.verdict
     lines = [f"{case.candidate.model}, {describe(case.load.as_dict())}: {verdict.reason}", ""]
     lines += table(
-        ("bound", "measured", "interval", "limit", "margin", ""),
+        ("bound", "measured", "interval", "limit", "written in", "margin", ""),
         [_row(check) for check in verdict.checks],
         indent="  ",
     )
@@ -77,6 +77,7 @@ def _row(check: Check) -> tuple[str, ...]:
         show(estimate.value if estimate is not None else None, unit),
         interval,
         f"{check.bound.direction.value} {show(check.bound.limit, unit)}",
+        check.bound.source or "-",
         f"{check.margin:+.1%}" if check.margin is not None else "-",
         _WORDS[check.outcome],
     )
