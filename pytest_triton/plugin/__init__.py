@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -151,3 +151,11 @@ class _Controller:
             from pytest_triton.plugin import state
 
             state.of(self._config).gather(report.triton)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        from pytest_triton.plugin import state
+
+        # A worker that crashed leaves none.
+        for trouble in getattr(node, "workeroutput", {}).get(state.TROUBLES, ()):
+            state.of(self._config).troubled(trouble)

@@ -39,7 +39,18 @@ ORDER: tuple[tuple[str, ...], ...] = (
 """What stands in a later line may import what stands in an earlier one, and itself. Nothing else."""
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
-HEAVY = ("numpy", "scipy", "grpc", "docker", "onnx", "onnxruntime", "tritonclient", "google.protobuf", "psutil", "sqlalchemy")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "grpc",
+    "docker",
+    "onnx",
+    "onnxruntime",
+    "tritonclient",
+    "google.protobuf",
+    "psutil",
+    "sqlalchemy",
+)
 
 
 def modules() -> list[Path]:
