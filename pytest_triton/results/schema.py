@@ -15,6 +15,7 @@ from sqlalchemy import (
     Double,
     Engine,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -33,6 +34,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX triton_records_of_a_test ON triton_records (model, test, began)",
         "CREATE INDEX triton_records_of_a_run ON triton_records (run, search)",
     ),
+    (
+        "CREATE TABLE triton_latencies (record {reference} PRIMARY KEY REFERENCES triton_records (id), "
+        "sketch {bytes} NOT NULL)",
+    ),
 )
 """What leads from each version of the schema to the next. An empty database is version 0."""
 
@@ -42,8 +47,12 @@ _LOCK = 7_466_115_102
 """A number of our own for PostgreSQL's advisory locks."""
 
 _TYPES = {
-    "sqlite": {"serial": "INTEGER PRIMARY KEY", "bytes": "BLOB"},
-    "postgresql": {"serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "bytes": "BYTEA"},
+    "sqlite": {"serial": "INTEGER PRIMARY KEY", "reference": "INTEGER", "bytes": "BLOB"},
+    "postgresql": {
+        "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+        "reference": "BIGINT",
+        "bytes": "BYTEA",
+    },
 }
 
 _tables = MetaData()
@@ -70,6 +79,9 @@ records = Table(
     Column("document", JSON),
 )
 """The records; ``document`` is all of one, what is looked for stands beside it. ``candidate``: it is of a search."""
+
+latencies = Table("triton_latencies", _tables, Column("record", Integer), Column("sketch", LargeBinary))
+"""The sketches of single requests, apart because they are larger than the rest and rarely wanted."""
 
 
 def version_of(connection: Connection) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,8 +40,9 @@ class Store:
         """Write one record. It has reached the disk when this returns."""
         values = record.as_dict()
         apart = {name: values.pop(name) for name in _APART}
+        sketch = base64.b64decode(values.pop("latencies"))
         with self._writing() as connection:
-            connection.execute(
+            written = connection.execute(
                 schema.records.insert().values(
                     run=record.run,
                     model=record.model,
@@ -54,17 +56,24 @@ class Store:
                     document=values,
                 )
             )
+            if sketch and written.inserted_primary_key is not None:
+                connection.execute(
+                    schema.latencies.insert().values(record=written.inserted_primary_key.id, sketch=sketch)
+                )
 
     def read(self, run: str, *, search: str = "") -> list[Record]:
-        """Return the records of one run, oldest first; with ``search`` only those of that search."""
+        """Return the records of one run, oldest first, without latencies; with ``search`` only that search's."""
         records = schema.records
         query = _whole().where(records.c.run == run).order_by(records.c.id)
         return self._read(query.where(records.c.search == search) if search else query)
 
-    def history(self, model: str, *, case: str = "", last: int = 20, candidates: bool = False) -> list[Record]:
+    def history(
+        self, model: str, *, case: str = "", last: int = 20, candidates: bool = False, latencies: bool = False
+    ) -> list[Record]:
         """Return the ``last`` records of each test of ``model``: test after test, each from the oldest on.
 
-        ``case`` is a part of the test's id. A search's candidates are left out unless asked for.
+        ``case`` is a part of the test's id. A search's candidates are left out unless asked for, and so are the
+        sketches of the latencies.
         """
         records = schema.records
         age = func.row_number().over(
@@ -76,7 +85,7 @@ class Store:
         if not candidates:
             chosen = chosen.where(records.c.candidate.is_(False))
         young = chosen.subquery()
-        query = _whole().join(young, young.c.id == records.c.id).where(young.c.age <= last)
+        query = _whole(latencies=latencies).join(young, young.c.id == records.c.id).where(young.c.age <= last)
         return self._read(query.order_by(records.c.test, records.c.began, records.c.id))
 
     def count_candidates(self, model: str, *, case: str = "") -> int:
@@ -98,7 +107,7 @@ class Store:
     def _read(self, query: Select[Any]) -> list[Record]:
         with self._reading() as connection:
             rows = connection.execute(query).all() if connection is not None else []
-        return [Record.from_dict({**row.document, "fingerprint": row.where, "revision": row.state}) for row in rows]
+        return [_record(row) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -147,14 +156,23 @@ class Store:
             raise explain(error, self.place, doing) from error
 
 
-def _whole() -> Select[Any]:
-    """Select records with what they share."""
+def _whole(*, latencies: bool = False) -> Select[Any]:
+    """Select records with what they share, and with the sketch of their latencies."""
     records, fingerprints, revisions = schema.records, schema.fingerprints, schema.revisions
-    return (
-        select(records.c.document, fingerprints.c.document.label("where"), revisions.c.document.label("state"))
+    columns = [records.c.document, fingerprints.c.document.label("where"), revisions.c.document.label("state")]
+    query = (
+        select(*columns, *([schema.latencies.c.sketch] if latencies else []))
+        .select_from(records)
         .join(fingerprints, fingerprints.c.digest == records.c.fingerprint)
         .join(revisions, revisions.c.digest == records.c.revision)
     )
+    return query.outerjoin(schema.latencies, schema.latencies.c.record == records.c.id) if latencies else query
+
+
+def _record(row: Row[Any]) -> Record:
+    record = Record.from_dict({**row.document, "fingerprint": row.where, "revision": row.state})
+    sketch = row._mapping.get("sketch")
+    return replace(record, latencies=base64.b64encode(sketch).decode()) if sketch else record
 
 
 def _put(connection: Connection, table: Table, document: Mapping[str, Any]) -> str:

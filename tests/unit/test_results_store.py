@@ -14,7 +14,11 @@ from multiprocessing import get_context
 
 import pytest
 from databases import PostgreSQL, postgresql
+from sqlalchemy import inspect
+from sqlalchemy.exc import SQLAlchemyError
 
+from pytest_triton.results import schema
+from pytest_triton.results.database import connect
 from pytest_triton.results.place import Place, read_place
 from pytest_triton.results.record import Record
 from pytest_triton.results.store import Store
@@ -55,6 +59,7 @@ def test_what_is_written_is_read_back(store):
     store.append(one)
     store.append(record(run="before", revision={}))
     assert store.read("now") == [one]
+    assert store.history("m", candidates=True)[-1].latencies == ""
     assert list(store.read("now")[0].summary["configuration"]) == ["z", "a"]
     assert store.read("now", search="s") == [one]
     assert store.read("now", search="other") == []
@@ -148,3 +153,67 @@ def test_a_killed_process_leaves_no_half_record(store, tmp_path):
     if store.place.path is not None:
         with sqlite3.connect(store.place.path) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_latencies_are_kept_apart(store):
+    one = record(latencies="AAEC")
+    store.append(one)
+    store.append(record("test_other"))
+    assert [r.latencies for r in store.history("m")] == ["", ""]
+    assert store.history("m", latencies=True) == [one, record("test_other")]
+
+
+OLDER = {
+    1: """
+        INSERT INTO triton_fingerprints VALUES ('f', '{"cpu": "old"}');
+        INSERT INTO triton_revisions VALUES ('r', '{}');
+        INSERT INTO triton_records
+            (run, model, test, began, verdict, search, candidate, fingerprint, revision, document)
+        VALUES ('now', 'm', 'test_it', 1.0, 'PASS', '', FALSE, 'f', 'r',
+            '{"id": "test_it", "key": "k", "model": "m", "configuration": {}, "load": {}, "slo": {}, "verdict": "PASS",
+              "run": "now", "began": 1.0, "latencies": "AAEC"}')
+    """,
+}
+"""How each older version of the schema held the same record."""
+
+
+def test_every_older_version_is_known():
+    assert sorted(OLDER) == list(range(1, schema.VERSION))
+
+
+@pytest.mark.parametrize("version", range(schema.VERSION))
+def test_a_store_of_an_older_version_is_brought_up_to_date(store, version):
+    if store.place.path is not None:
+        store.place.path.parent.mkdir()
+    engine = connect(store.place)
+    schema.bring_up(engine, to=version)
+    with engine.begin() as connection:
+        for statement in OLDER.get(version, "").split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+    old = [record(began=1.0, fingerprint={"cpu": "old"}, revision={}, latencies="AAEC")] if version else []
+    assert store.history("m", latencies=True) == old
+    new = record(began=2.0, latencies="AAEC")
+    store.append(new)
+    assert store.history("m", latencies=True) == [*old, new]
+    with engine.connect() as connection:
+        assert schema.version_of(connection) == schema.VERSION
+
+
+def test_a_migration_that_fails_leaves_the_version_before(store, monkeypatch):
+    store.append(record())
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE half (a INTEGER)", "nonsense")))
+    with pytest.raises(SQLAlchemyError):
+        schema.bring_up(connect(store.place), to=schema.VERSION + 1)
+    with connect(store.place).connect() as connection:
+        assert schema.version_of(connection) == schema.VERSION
+        assert not inspect(connection).has_table("half")
+    assert store.read("now") == [record()]
+
+
+def test_the_tables_are_as_the_code_knows_them(store):
+    store.append(record())
+    with connect(store.place).connect() as connection:
+        for table in (schema.fingerprints, schema.revisions, schema.records, schema.latencies):
+            there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+            assert there == set(table.c.keys())
