@@ -27,6 +27,8 @@ serves up to 8 at once."""
 _LARGEST_BATCH = 8
 _BATCH_SHARE = 0.5
 """Part of a batch's time that does not grow with the requests in it."""
+_PART, _PART_LENGTH = 200, 15_000
+"""Runs, and requests in each, that are simulated at a time for the true quantiles."""
 _MEMORY: dict[Service, float] = {"drift": 0.99, "slow drift": 0.999}
 _DRIFT = 0.1
 _STALLED = 0.01
@@ -49,19 +51,24 @@ class Queue:
 
         Both in the order of completion, as an engine records them.
         """
-        skip = 500 + math.ceil(20 / (1 - self.load) ** 2)
-        simulate = _serve_in_batches if self.service == "batches" else _serve_each
-        arrived, latencies = (each[:, skip:] for each in simulate(self, rng, runs, skip + size))
+        arrived, latencies = self._simulate(rng, runs, size)
         done = arrived + latencies * self.load * self.servers
         order = np.argsort(done, axis=1, kind="stable")
         return np.take_along_axis(latencies, order, axis=1), np.take_along_axis(done, order, axis=1)
 
     def quantiles(self, rng: np.random.Generator, ps: Floats, samples: int) -> Floats:
         """Return the true quantiles of latency, from ``samples`` of them."""
-        size = 7500
-        latencies, _ = self.draw(rng, math.ceil(samples / size), size)
-        found: Floats = np.quantile(latencies, ps, method="inverted_cdf")
+        parts = math.ceil(samples / (_PART * _PART_LENGTH))
+        drawn = [self._simulate(rng, _PART, _PART_LENGTH)[1].astype(np.float32) for _ in range(parts)]
+        found: Floats = np.quantile(np.concatenate(drawn), ps, method="inverted_cdf")
         return found
+
+    def _simulate(self, rng: np.random.Generator, runs: int, size: int) -> tuple[Floats, Floats]:
+        """Return moments of arrival and latencies in the order of arrival, without what comes before equilibrium."""
+        skip = 500 + math.ceil(20 / (1 - self.load) ** 2)
+        simulate = _serve_in_batches if self.service == "batches" else _serve_each
+        arrived, latencies = simulate(self, rng, runs, skip + size)
+        return arrived[:, skip:], latencies[:, skip:]
 
 
 def _serve_each(queue: Queue, rng: np.random.Generator, runs: int, size: int) -> tuple[Floats, Floats]:

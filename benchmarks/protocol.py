@@ -156,8 +156,8 @@ def simulate(
     rng = np.random.default_rng(seed)
     quantiles = [METRICS[name].quantile or 0.0 for name in METRIC_NAMES]
     ends = np.array([1 - ratio * (1 - p) for p in quantiles for ratio in RATIOS])
-    # Near saturation latencies hang together over thousands of requests, so that more of them are needed.
-    truth = queue.quantiles(rng, ends, samples if queue.load < 0.8 else 4 * samples).reshape(len(quantiles), -1)
+    # With load latencies hang together over thousands of requests, so that more of them are needed.
+    truth = queue.quantiles(rng, ends, samples if queue.load < LOADS[1] else 4 * samples).reshape(len(quantiles), -1)
     looks = [planned_looks(name, effort, rate) for name in METRIC_NAMES]
     longest = max(each[-1] for each in looks) + math.ceil(effort.warmup_limit * rate)
     every, moments = queue.draw(rng, runs, longest)
@@ -271,7 +271,7 @@ def main() -> None:
     """Simulate every queue and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=400, help="per queue (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=3_000_000, help="for the truth; x 4 above 0.8 (%(default)s)")
+    parser.add_argument("--samples", type=int, default=3_000_000, help="for the truth; from a load of 0.7 on, 4 x")
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS))
     parser.add_argument("--no-special", action="store_true", help="leave out drifts, stalls and batches")
