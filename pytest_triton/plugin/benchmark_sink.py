@@ -31,11 +31,12 @@ _WINDOWS = 20
 _CLOCK: pytest.StashKey[ReplayClock] = pytest.StashKey()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ReplayClock:
     """A timer that stands still while samples are replayed, but for what ``advance`` adds; else the real one.
 
-    A test may use the fixture for something of its own, which then is timed as always.
+    A test may use the fixture for something of its own, which then is timed as always. Each clock is only itself, so
+    that pytest-benchmark can remember its precision.
     """
 
     _samples: Iterator[float] = field(default_factory=lambda: iter(()))
