@@ -75,7 +75,7 @@ def _sqlite(place: Place, *, reading: bool) -> Engine:
 
 
 def _writable(place: Place) -> bool:
-    return place.path is not None and os.access(place.path.parent, os.W_OK)
+    return place.path is not None and os.access(place.path.parent, os.W_OK, effective_ids=True)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
