@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_triton.metrics import METRICS
-from pytest_triton.quantities import Unit, show
+from pytest_triton.quantities import Unit, parse, show
 from pytest_triton.report.load import cell
 from pytest_triton.report.table import table
 from pytest_triton.results.fingerprint import changes
@@ -125,20 +125,18 @@ def _value(values: Mapping[str, Any] | None) -> float | None:
 def _estimate(values: Mapping[str, Any] | None, unit: Unit, with_interval: bool) -> str:
     if values is None:
         return "-"
-    value = show(values["value"], unit) if values["value"] is not None else "inf"
-    low, high = values.get("low"), values.get("high")
-    if not with_interval or (low is None and high is None):
+    if values["value"] is None:
+        return "inf"
+    value, ends = show(values["value"], unit), (values.get("low"), values.get("high"))
+    if not with_interval or ends == (None, None):
         return value
-    # The unit is said once, where both ends have the value's.
-    ends = [show(end, unit) for end in (low, high)]
-    suffixes = {_suffix(text) for text in (*ends, value) if text != "-"}
-    if len(suffixes) == 1:
-        ends = [text if text == "-" else text.removesuffix(_suffix(text)) for text in ends]
-    return f"{value} ({'-'.join('?' if text == '-' else text for text in ends)})"
+    # The ends are in the value's unit, which is said once, and in three digits, so that two columns fit a terminal.
+    factor = parse(re.sub(r"^-?[\d.,]+", "1", value), unit)
+    return f"{value} ({'-'.join('?' if end is None else _digits(end / factor) for end in ends)})"
 
 
-def _suffix(text: str) -> str:
-    return re.sub(r"^-?[\d.,]+", "", text)
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _coloured(line: str, verdict: str) -> str:
