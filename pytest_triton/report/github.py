@@ -21,7 +21,7 @@ SUMMARY_BYTES = 1 << 20
 """GitHub refuses a larger summary of a step, and then shows none of it."""
 MOST_OF_A_KIND = 10
 """Annotations of one kind that GitHub shows of a step; it drops the others without a word."""
-_SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "ERROR": "💥"}
+_SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "⚠️", "ERROR": "💥"}
 _KINDS = {"FAIL": "error", "ERROR": "error", "INCONCLUSIVE": "warning"}
 _ROWS = 100
 """Cases in one block: what does not fit into the summary is left out by the block."""
@@ -143,7 +143,8 @@ def _rows(record: Record) -> Iterator[tuple[str, ...]]:
         if name in record.measurement
     ]
     for row in cells or [("",) * 5]:
-        yield *begin, *map(markdown.text, row)
+        # A figure and its unit stay on one line.
+        yield *begin, *(markdown.text(cell).replace(" ", "\u00a0") for cell in row)
         begin = ("", "", "")
 
 

@@ -52,7 +52,7 @@ def test_three_verdicts_for_github_and_junit(run, pytester, monkeypatch, workers
         "::p999 <= 10.0 s: ...",
     ]
     text = summary.read_text()
-    assert text.startswith("of a step before\n## Triton performance: ✅ 1 PASS, ❌ 1 FAIL, ❔ 1 INCONCLUSIVE\n")
+    assert text.startswith("of a step before\n## Triton performance: ✅ 1 PASS, ❌ 1 FAIL, ⚠️ 1 INCONCLUSIVE\n")
     assert text.count("## Triton performance") == 1
     assert "**INCONCLUSIVE** means" in text
     assert "| ✅ PASS | `test_identity.py::test_kept` | concurrency 2 | max |" in text
@@ -74,6 +74,29 @@ def test_three_verdicts_for_github_and_junit(run, pytester, monkeypatch, workers
     assert found["test_kept"]["triton_load"] == "concurrency 2"
     assert found["test_doubt"]["triton_verdict"] == "INCONCLUSIVE"
     assert "undecided" in found["test_doubt"]["triton_reason"]
+
+
+def test_what_early_verdicts_saved_is_told_of_all_workers(run, pytester, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    result = run(
+        """
+@pytest.mark.triton_slo(error_rate="0%")
+def test_one(triton_perf):
+    triton_perf()
+
+@pytest.mark.triton_slo(max="10s")
+def test_two(triton_perf):
+    triton_perf()
+
+def test_without_bounds(triton_perf):
+    triton_perf()
+""",
+        "-n2",
+    )
+    result.assert_outcomes(passed=3)
+    line = r"2 of 2 measurements were decided early: \d\.\d s of load instead of 120 s"
+    assert [each for each in result.outlines if re.fullmatch(line, each)]
+    assert re.search(line, (pytester.path / "summary.md").read_text())
 
 
 def test_a_second_measurement_of_a_test_has_properties_of_its_own(run, pytester):
