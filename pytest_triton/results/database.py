@@ -63,7 +63,8 @@ def _sqlite(place: Place, *, reading: bool) -> Engine:
         # The driver's own idea of when a transaction begins leaves out the statements that make tables.
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
-        if not reading:
+        if not reading and (not path.exists() or not path.stat().st_size):
+            # The file remembers; one that was there already may be a newer version's, and stays as it is.
             _write_ahead(connection)
 
     @event.listens_for(engine, "begin")
