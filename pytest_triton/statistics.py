@@ -33,6 +33,8 @@ _LEAST_BATCHES_FOR_MSER = 4
 _T_PAIRS = 8
 _TAIL = 3 * BATCHES
 """Exceedances that say how a sample's tail clusters."""
+_LONG = 100 * BATCHES
+"""Requests from which on batches are long enough to hold a spell of waiting."""
 _SLOW = 0.8
 """The quantile beyond which requests are slow enough to tell of spells of waiting, and many enough to tell it well."""
 _BY_CHANCE = 0.25
@@ -85,7 +87,8 @@ def inflation(over: Flags, latencies: Floats | None = None, p: float = 0.5) -> f
     flags is tau = (n/b) Var(m_j) / (theta (1 - theta)), theta the fraction over (batch means: Law & Kelton,
     "Simulation Modeling and Analysis"); returned is its upper 90 % bound, tau (b-1) / chi2_{0.10, b-1}, times what
     neighbouring batches share (``_carried_over``).
-    With too few flags on one side (fewer than b) it is the largest of three: of the flags themselves, of the
+    With too few flags on one side (fewer than b, or 3 b in a sample whose batches are shorter than 100 requests and may
+    be shorter than a busy spell of several servers) it is the largest of three: of the flags themselves, of the
     exceedances of the sample's own p-quantile (or of a lower one that at least 3 b exceed: how fewer of them cluster
     could not be told), and of those of its 0.8-quantile. Requests that waited come in spells; those of long service do
     not, and where they are the tail of the sample, they would hide the spells.
@@ -96,7 +99,8 @@ def inflation(over: Flags, latencies: Floats | None = None, p: float = 0.5) -> f
         return _chi2_factor()
     some = int(np.count_nonzero(over))
     found = [_clustering(over)]
-    if latencies is not None and min(some, size - some) < BATCHES:
+    few = BATCHES if size >= _LONG else _TAIL
+    if latencies is not None and min(some, size - some) < few:
         own = min(p, max(0.5, 1 - _TAIL / size))
         found += [_clustering(_slowest(latencies, level)) for level in (own, min(own, _SLOW))]
     known = [tau for tau in found if tau is not None]
