@@ -136,7 +136,7 @@ def _estimate(values: Mapping[str, Any] | None, unit: Unit, with_interval: bool)
 
 
 def _digits(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def _coloured(line: str, verdict: str) -> str:
