@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_triton.metrics import METRICS, Estimate
-from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Trace
+from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Stretch, Trace
 from pytest_triton.quantities import Unit
 from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO
@@ -29,6 +29,7 @@ class Measurement:
     ``limit`` the seconds that it could have gone on undecided; 0 where there was nothing to decide early.
     ``composing`` is what the server counted, meanwhile, of the models that this one calls: the steps of an ensemble,
     or what its own code calls (business logic scripting).
+    ``stretches`` say, in order, what the server counted from one moment of the trace to the next.
     ``trace`` is None where single requests were not recorded or not kept.
     """
 
@@ -45,6 +46,7 @@ class Measurement:
     limit: float = 0.0
     composing: Mapping[str, ServerStatistics] = field(default_factory=dict)
     trace: Trace | None = field(default=None, compare=False, repr=False)
+    stretches: tuple[Stretch, ...] = field(default=(), compare=False, repr=False)
 
     def add_problem(self, problem: str) -> Measurement:
         """Return the same measurement, not valid for one more reason."""

@@ -13,7 +13,7 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
-from pytest_triton.observation import ResourceUsage, Trace
+from pytest_triton.observation import ResourceUsage, Stretch, Trace
 from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
 from pytest_triton.series import so_far
 from pytest_triton.server.base import Server
@@ -28,6 +28,10 @@ _ROOM_FOR_CLIENT = 0.75
 """Share of a core from which on the load is shared by more processes, if there are cores for them."""
 _SLICE = 0.5
 """Seconds between two looks at the server's health and two lines of progress."""
+_STRETCH = 0.1
+"""Seconds between two readings of the server's statistics, which tell slow moments from others."""
+_STRETCHED = 10.0
+"""Seconds after which that many are there, and a reading for each slice is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,9 @@ class _Run:
     warmup_seconds: float = 0.0
     client_share: float = 0.0
     """Share of a core that the busiest process of the load generator used during the warm-up."""
+    counting: Counting | None = None
+    """What the server counts, from the end of the warm-up on."""
+    stretches: list[Stretch] = field(default_factory=list)
 
     def collect(
         self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, collected: list[Trace]
@@ -141,7 +148,7 @@ class _Run:
                 return
             # A short step while only requests are missing, so that no look comes much later than it could.
             step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
-            collected.append(session.collect(seconds=max(step, session.shortest)))
+            self._collect_slice(session, max(step, session.shortest), collected, passed)
             self.server.check()
             if session.hopeless:
                 return
@@ -150,6 +157,20 @@ class _Run:
                 rate = held * self.case.load.batch_size / passed if passed else 0.0
                 elapsed = time.monotonic() - self.began
                 self.watch(Progress(phase, elapsed, self.at_most, held, rate, self.case.slo, tuple(collected)))
+
+    def _collect_slice(self, session: LoadSession, seconds: float, collected: list[Trace], passed: float) -> None:
+        """Collect once; where it is measured, in stretches with the server's statistics of each."""
+        pieces = 1
+        if self.counting is not None and not session.shortest and passed < _STRETCHED:
+            pieces = max(1, round(seconds / _STRETCH))
+        for _ in range(pieces):
+            collected.append(session.collect(seconds=seconds / pieces))
+            if self.counting is not None:
+                asked = time.monotonic_ns()
+                statistics = self.counting.step()
+                self.stretches.append(Stretch((asked + time.monotonic_ns()) // 2, statistics))
+            if session.hopeless:
+                return
 
     def usage(self) -> ResourceUsage:
         """Ask what the server uses; not its memory while instances of another configuration are still ending."""
@@ -183,6 +204,7 @@ class _Run:
         """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
         effort, slo = self.effort, self.case.slo
         counting, usage_before = Counting(self.server.control, self.name), self.server.usage()
+        self.counting = counting
         traces: list[Trace] = []
         requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)
         cycle = cycle_of(self.case.load)
@@ -204,6 +226,7 @@ class _Run:
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
             )
+            measurement = replace(measurement, stretches=tuple(self.stretches))
             measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break

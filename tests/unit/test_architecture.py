@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("verdict",),
     ("breakdown", "repository", "load", "search"),
     ("server",),  # server -> repository is the one way between siblings
-    ("lease", "composing"),
+    ("lease", "composing", "tail"),
     ("verification",),
     ("deployment", "saturation"),
     ("opening",),
