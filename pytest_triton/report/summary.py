@@ -22,7 +22,10 @@ def servers(records: Iterable[Record]) -> list[str]:
 
 
 def loads(records: Iterable[Record]) -> list[str]:
-    """Write one line per measured load of every model, in the words of Triton's own guide."""
+    """Write one line per measured load of every model, in the words of Triton's own guide.
+
+    Under one that is INCONCLUSIVE stands why, and what it would take: nothing else may say so, for it fails no test.
+    """
     lines: list[str] = []
     model = None
     for record in records:
@@ -32,6 +35,8 @@ def loads(records: Iterable[Record]) -> list[str]:
             model = record.model
             lines.append(f"{model}:")
         lines.append(f"  {_load_line(record)}")
+        if record.verdict == "INCONCLUSIVE":
+            lines.append(f"    {record.reason}")
     return lines
 
 

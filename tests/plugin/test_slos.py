@@ -8,6 +8,7 @@ import pytest
 
 # Not anew in every session in this process: C extensions cannot be imported twice, and a class would not be itself.
 import tritonclient.grpc.model_config_pb2  # noqa: F401
+from python_models import write_model
 
 import pytest_triton.load.description
 import pytest_triton.plugin.expansion  # noqa: F401
@@ -276,3 +277,39 @@ def test_best(triton_perf):
     assert (one["slo"], one["verdict"]) == ({"batch": ">= 1.00"}, "PASS")
     assert (two["slo"], two["verdict"]) == ({"batch": ">= 100.0"}, "FAIL")
     assert (best["slo"], best["verdict"]) == ({"batch": ">= 1.00"}, "PASS")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["-v"], "*::test_slo INCONCLUSIVE *"),
+        ([], "models/coin/test_coin.py I *"),
+        (["-q"], "I *"),
+        (["-rA", "-q"], "I *"),
+        (["-v", "--color=yes"], "*::test_slo \x1b?33mINCONCLUSIVE*"),
+        (["-n1"], "I *"),
+    ],
+    ids=lambda value: "".join(value) or "default" if isinstance(value, list) else "",
+)
+def test_what_is_undecided_says_so_everywhere(run, repository, pytester, arguments, word):
+    """Word, letter and colour; the reason with estimate, interval and need, whatever becomes of warnings."""
+    write_model(repository, "coin", execute="import random, time; time.sleep(random.choice([0, 0.004]))", dims="[ 1 ]")
+    result = run(
+        """
+@pytest.mark.triton_slo(p999="10s")
+def test_slo(triton_perf):
+    triton_perf()
+""",
+        *arguments,
+        "--triton-inconclusive=pass",
+        "--triton-max-duration=400ms",
+        "--junitxml=junit.xml",
+        folder=repository / "coin",
+    )
+    assert result.ret == 0
+    why = "p999 <= 10.0 s: undecided with * (* to -), about * more requests would decide"
+    result.stdout.fnmatch_lines([word, "  Concurrency: 1, *  INCONCLUSIVE", f"    {why}", "*1 inconclusive*"])
+    text = (pytester.path / "junit.xml").read_text()
+    assert 'name="triton_verdict" value="INCONCLUSIVE"' in text
+    assert 'name="triton_reason" value="p999 &lt;= 10.0 s: undecided with' in text
+    assert "more requests would decide" in text
