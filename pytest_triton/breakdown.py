@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 
 from pytest_triton.case import Load
 from pytest_triton.measurement import Measurement, server_metrics
+from pytest_triton.observation import ServerStatistics
+from pytest_triton.quantities import Unit, show
+from pytest_triton.validity import client_share
 from pytest_triton.verdict import Outcome, Verdict
 
 NETWORK = "network + client"
@@ -18,6 +21,8 @@ _SERVER_PARTS = {
     "output": "server_compute_output",
 }
 _BUSY_CLIENT = 0.70
+_COLD = 3.0
+"""How many times a mean request the first one takes where it is the cold start that counts."""
 _MOST = 0.50
 _SOME = 0.15
 _UNFILLED = 1.5
@@ -35,6 +40,16 @@ def components(measurement: Measurement) -> list[tuple[str, float]]:
     if parts and mean is not None and math.isfinite(mean.value):
         parts.append((NETWORK, max(0.0, mean.value - sum(seconds for _, seconds in parts))))
     return parts
+
+
+def split(statistics: ServerStatistics, mean: float) -> dict[str, float]:
+    """Return the components of requests that took ``mean`` seconds and that the server counted so; they add up to it.
+
+    What the network and the client took may come out below 0 where few requests were counted.
+    """
+    counted = dict(server_metrics(statistics))
+    parts = {label: counted.get(name, 0.0) for label, name in _SERVER_PARTS.items()}
+    return {**parts, NETWORK: mean - sum(parts.values())}
 
 
 def shares(measurement: Measurement) -> dict[str, float]:
@@ -79,12 +94,18 @@ def called(measurement: Measurement) -> dict[str, Called]:
 
 
 def advice(
-    measurement: Measurement, verdict: Verdict | None = None, load: Load | None = None, *, batches: bool = True
+    measurement: Measurement,
+    verdict: Verdict | None = None,
+    load: Load | None = None,
+    *,
+    batches: bool = True,
+    warms: bool = False,
 ) -> str:
     """Say in one sentence what the numbers suggest to try next; empty when they suggest nothing.
 
     ``verdict`` tells which bounds were missed, ``load`` how many requests were in flight and how large they were,
-    ``batches`` whether the model can batch at all (its max_batch_size is not 0).
+    ``batches`` whether the model can batch at all (its max_batch_size is not 0), ``warms`` whether it has a
+    model_warmup.
     """
     if measurement.failures:
         reason, _ = max(measurement.reasons.items(), key=lambda item: item[1], default=("unknown", 0))
@@ -92,11 +113,18 @@ def advice(
             f"{measurement.failures} of {measurement.requests} requests failed, most of them with {reason!r}: "
             "find out why before you tune anything."
         )
-    client = measurement.metrics.get("client_cpu")
-    if client is not None and client.value > _BUSY_CLIENT:
+    cold = _find_cold_start(measurement, verdict)
+    if cold:
+        return f"{cold}: " + (
+            "its model_warmup does not send what these requests are like: give it their shapes."
+            if warms
+            else "configure model_warmup, so that Triton sends the first ones before the model counts as ready."
+        )
+    busy = _client_share(measurement)
+    if busy > _BUSY_CLIENT:
         return (
-            f"The load generator used {client.value:.0%} of a core, so it is near its own limit: "
-            "send larger batches, or fewer requests at once."
+            f"The load generator used {busy:.0%} of a core, so it is near its own limit: give it more worker processes "
+            "(--triton-load-workers), or send larger batches or fewer requests at once."
         )
     slowest = _name_slowest(measurement)
     if slowest:
@@ -128,14 +156,46 @@ def advice(
     if share.get(NETWORK, 0.0) >= _MOST:
         return (
             f"{share[NETWORK]:.0%} of the time is spent outside the model's queue and computation, in the network, the "
-            "server's front end and the client: send less data per inference, or larger batches."
+            f"server's front end and the client: try {_shorten_the_way(load)}."
         )
     if share["input"] + share["output"] >= _MOST:
+        shared = load is not None and load.shared_memory != "none"
         return (
-            f"Copying inputs and outputs takes {share['input'] + share['output']:.0%} of the time: "
-            "try smaller tensors or data types, or pinned memory where there is a GPU."
+            f"Copying inputs and outputs takes {share['input'] + share['output']:.0%} of the time: try "
+            + ("" if shared else "shared_memory='system', ")
+            + "smaller tensors or data types, or pinned memory where there is a GPU."
         )
     return ""
+
+
+def _find_cold_start(measurement: Measurement, verdict: Verdict | None) -> str:
+    """Say how much slower the first request was, if that is all that is missed; "" otherwise."""
+    first, mean = measurement.metrics.get("first_request_latency"), measurement.metrics.get("mean")
+    if _missed(verdict) != ["first_request_latency"] or first is None or mean is None:
+        return ""
+    if not math.isfinite(mean.value) or first.value < _COLD * mean.value:
+        return ""
+    return (
+        f"The first request after a load took {show(first.value, Unit.SECONDS)}, "
+        f"{first.value / mean.value:.0f} times as long as the mean of those after it"
+    )
+
+
+def _client_share(measurement: Measurement) -> float:
+    """Return the share of a core that the load generator used, of several processes the busiest one."""
+    if measurement.trace is not None:
+        return client_share(measurement.trace)
+    client = measurement.metrics.get("client_cpu")
+    return client.value if client is not None else 0.0
+
+
+def _shorten_the_way(load: Load | None) -> str:
+    """Name what sends less, or in a shorter way, than ``load`` does."""
+    if load is None:
+        return "larger batches, or less data per inference"
+    ways = ["protocol='grpc'"] if load.protocol == "http" else []
+    ways += ["shared_memory='system'"] if load.shared_memory == "none" else []
+    return ", ".join([*ways, "larger batches"]) + ", or less data per inference"
 
 
 def _name_slowest(measurement: Measurement) -> str:
@@ -163,5 +223,8 @@ def _never_fills(measurement: Measurement, load: Load | None) -> bool:
 
 
 def _wants_throughput(verdict: Verdict | None) -> bool:
-    missed = [c.bound.metric.name for c in verdict.checks if c.outcome is Outcome.FAIL] if verdict else []
-    return missed == ["throughput"]
+    return _missed(verdict) == ["throughput"]
+
+
+def _missed(verdict: Verdict | None) -> list[str]:
+    return [c.bound.metric.name for c in verdict.checks if c.outcome is Outcome.FAIL] if verdict else []

@@ -16,13 +16,20 @@ from pytest_triton.metrics import Better, Estimate, Metric
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
 from pytest_triton.opening import cycle_of, open_load, under_way
 from pytest_triton.server.base import Server
-from pytest_triton.statistics import ratio_interval
+from pytest_triton.statistics import CONFIDENCE, ratio_interval
+from pytest_triton.verdict import Outcome
 from pytest_triton.windows import merge
 
 PAIRS = 8
 """Pairs of blocks in a comparison. At 8 the interval comes from Student's t (PROTOCOL: comparing two candidates)."""
+LOOKS = 3
+"""Planned looks of a comparison that stops as soon as it is decided: at 8, 16 and 32 pairs."""
 SECONDS = 1.0
 """Length of a block, but for its warm-up."""
+TOLERANCE = 0.05
+"""By how much a metric may get worse, as a fraction of what it was."""
+FLOOR = 0.01
+"""What two measurements of the same thing may differ by on a quiet machine, as a fraction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +46,15 @@ class Comparison:
 
     ``deployment`` is ``second``'s.
     ``gain`` is by how much ``second`` is better, as a fraction of ``first``: 0.67 is 67 % more throughput, or
-    a latency that is lower by that much.
+    a latency that is lower by that much. Its interval holds at all planned looks together. ``pairs`` is how many were
+    measured.
     """
 
     first: Measurement
     second: Measurement
     gain: Estimate
     deployment: Deployment
+    pairs: int = PAIRS
 
 
 @dataclass(slots=True)
@@ -70,6 +79,8 @@ def compare(
     by: Metric,
     *,
     pairs: int = PAIRS,
+    looks: int = 1,
+    settled: Callable[[Estimate], bool] | None = None,
     seconds: float = 0.0,
     seed: int = 0,
     watch: Callable[[int, int], None] | None = None,
@@ -78,24 +89,48 @@ def compare(
 
     A block of a load that changes lasts a whole cycle of it at least.
 
+    With several ``looks`` the pairs double from one to the next (8, 16, 32), until ``settled`` says of the gain that it
+    decides; each look has its share of the interval's error.
+
     Every block has fresh connections. The order is drawn from ``seed``. ``watch`` is told how many blocks of how many
     are done. (Randomized multiple interleaved trials: Abedi & Brecht, ICPE 2017.)
     """
     order = random.Random(seed)
     sides = [_Side(first), _Side(second)]
-    for pair in range(pairs):
-        turn = [0, 1]
-        order.shuffle(turn)
-        for done, index in enumerate(turn):
-            _run_block(server, engine, deployer, sides[index], by, seconds or SECONDS)
-            if watch is not None:
-                watch(2 * pair + done + 1, 2 * pairs)
-    # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.
-    ratios = [max(b, 1e-12) / max(a, 1e-12) for a, b in zip(sides[0].values, sides[1].values, strict=True)]
-    ratio = ratio_interval(ratios)
+    for look in range(looks):
+        most = pairs * 2**look
+        for pair in range(pairs * 2 ** (look - 1) if look else 0, most):
+            turn = [0, 1]
+            order.shuffle(turn)
+            for done, index in enumerate(turn):
+                _run_block(server, engine, deployer, sides[index], by, seconds or SECONDS)
+                if watch is not None:
+                    watch(2 * pair + done + 1, 2 * most)
+        # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.
+        ratios = [max(b, 1e-12) / max(a, 1e-12) for a, b in zip(sides[0].values, sides[1].values, strict=True)]
+        gain = _gain(ratio_interval(ratios, 1 - (1 - CONFIDENCE) / looks), by)
+        if settled is not None and settled(gain):
+            break
     deployment = sides[1].deployment
     assert deployment is not None
-    return Comparison(_measurement(sides[0]), _measurement(sides[1]), _gain(ratio, by), deployment)
+    return Comparison(_measurement(sides[0]), _measurement(sides[1]), gain, deployment, len(ratios))
+
+
+def judge_change(gain: Estimate, by: Metric, *, tolerance: float = TOLERANCE, floor: float = FLOOR) -> Outcome:
+    """Say whether a comparison shows ``by`` to have got worse by more than ``tolerance`` allows.
+
+    PASS when it is not worse by more than ``tolerance``, whichever value of the interval is true; FAIL when it is worse
+    by more than ``floor`` whichever is true, and by more than ``tolerance`` as some would have it; else INCONCLUSIVE.
+    Both are fractions of the first's value. ``floor`` is what a configuration differs from itself by on this machine.
+    """
+    if gain.low is None or gain.high is None:
+        return Outcome.INCONCLUSIVE
+    # As a ratio that is above 1 when the second is worse.
+    ends = (1 - gain.high, 1 - gain.low) if by.better is Better.LOWER else (1 / (1 + gain.high), 1 / (1 + gain.low))
+    best, worst = ends
+    if worst <= 1 + tolerance:
+        return Outcome.PASS
+    return Outcome.FAIL if best > 1 + floor else Outcome.INCONCLUSIVE
 
 
 def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:

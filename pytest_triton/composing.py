@@ -25,6 +25,12 @@ class Counting:
         self._model = model
         self._steps = ensemble_steps(control, model)
         self._before = control.all_statistics()
+        self._last = self._before.get(model, ServerStatistics())
+
+    def step(self) -> ServerStatistics:
+        """Return what has happened to the model itself since the last step, or since the beginning."""
+        before, self._last = self._last, self._control.statistics(self._model)
+        return self._last.since(before)
 
     def look(self) -> tuple[ServerStatistics, Composing]:
         """Return what has happened since: to the model itself, and to those that it calls."""

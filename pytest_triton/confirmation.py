@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -16,6 +16,7 @@ from pytest_triton.metrics import Estimate, Metric
 from pytest_triton.protocol import SMOKE, Effort, Watcher, measure
 from pytest_triton.repository.difference import differences
 from pytest_triton.search.selection import Result, cost, finalists, rank
+from pytest_triton.slo import SLO
 from pytest_triton.verdict import Outcome, Verdict, judge
 
 
@@ -53,19 +54,21 @@ def confirm(
     by: Metric,
     *,
     effort: Effort,
+    slos: Mapping[str, SLO] | None = None,
     watch: Watcher | None = None,
     blocks: Blocks | None = None,
 ) -> Winner | None:
     """Re-measure the leading candidates against the default until one keeps the SLO strictly.
 
-    ``case`` is the search's case without a patch. None when no candidate may win, or none of the leaders kept
-    the SLO when measured at length; ``rank`` and the results' reasons say why.
+    ``case`` is the search's case without a patch, ``slos`` the candidates' own by their ids. None when no candidate
+    may win, or none of the leaders kept the SLO when measured at length; ``rank`` and the results' reasons say why.
     """
     rejected: list[str] = []
     outcome: Winner | None = None
     last = finalists(rank(results, by), by)
     for leader in last[:_MOST]:
-        outcome = _confirm_one(bench, case, results, leader, by, effort, watch, blocks)
+        slo = (slos or {}).get(leader.id, case.slo)
+        outcome = _confirm_one(bench, case, results, leader, slo, by, effort, watch, blocks)
         outcome = replace(outcome, rivals=tuple(rival.id for rival in last if rival is not leader))
         if outcome.verdict.outcome is Outcome.PASS or outcome.verdict.outcome is Outcome.INCONCLUSIVE:
             return replace(outcome, rejected=(*rejected, *outcome.rejected))
@@ -78,6 +81,7 @@ def _confirm_one(
     case: Case,
     results: Sequence[Result],
     leader: Result,
+    slo: SLO,
     by: Metric,
     effort: Effort,
     watch: Watcher | None,
@@ -90,6 +94,7 @@ def _confirm_one(
         case,
         candidate=Candidate(model, leader.patch),
         load=leader.load,
+        slo=slo,
     )
     if not differences(default_configuration, patched(default_configuration, leader.patch)):
         measurement, verdict = _judge_at_length(bench, case, None, effort, watch)

@@ -68,6 +68,7 @@ def is_far_below(latencies: Floats, limit: float, p: float) -> bool:
     the effective sample too small for any verdict, be the limit ten times as far away; this rule decides there.
     The factor is from simulation (M/G/1, gamma and bimodal service, four looks): with the true quantile on the limit it
     adds nothing to the false PASSes up to a load of 0.9, and keeps them at 5 % at 0.95; a factor of 2 made that 40 %.
+    It is blind, as any rule is, to what the sample has not met: a machine whose speed drifts more slowly than that.
     """
     size = len(latencies)
     length = size // BATCHES

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_triton.metrics import METRICS, Estimate
-from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Trace
+from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Stretch, Trace
 from pytest_triton.quantities import Unit
 from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO
@@ -25,9 +25,11 @@ class Measurement:
 
     ``reasons`` counts why requests failed. ``problems`` say why the measurement is not valid; empty, it is.
     ``doubts`` say why latencies may be longer than the server's, so that no bound on them can be shown to be missed.
-    ``unsteady`` says that latency did not settle during the warm-up. ``looks`` is how often it was judged so far.
+    ``unsteady`` says that latency did not settle during the warm-up. ``looks`` is how often it was judged so far, and
+    ``limit`` the seconds that it could have gone on undecided; 0 where there was nothing to decide early.
     ``composing`` is what the server counted, meanwhile, of the models that this one calls: the steps of an ensemble,
     or what its own code calls (business logic scripting).
+    ``stretches`` say, in order, what the server counted from one moment of the trace to the next.
     ``trace`` is None where single requests were not recorded or not kept.
     """
 
@@ -41,8 +43,10 @@ class Measurement:
     doubts: tuple[str, ...] = ()
     unsteady: bool = False
     looks: int = 1
+    limit: float = 0.0
     composing: Mapping[str, ServerStatistics] = field(default_factory=dict)
     trace: Trace | None = field(default=None, compare=False, repr=False)
+    stretches: tuple[Stretch, ...] = field(default=(), compare=False, repr=False)
 
     def add_problem(self, problem: str) -> Measurement:
         """Return the same measurement, not valid for one more reason."""

@@ -92,6 +92,17 @@ class ServerStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """What the server counted in a stretch of a measurement, which ended when its statistics were read, at ``at_ns``.
+
+    It began where the stretch before it ended.
+    """
+
+    at_ns: int
+    statistics: ServerStatistics
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceUsage:
     """What the server's processes use at one moment. None where it cannot be known.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_triton.case import Case
@@ -13,10 +13,11 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
-from pytest_triton.observation import ResourceUsage, Trace
+from pytest_triton.observation import ResourceUsage, Stretch, Trace
 from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
+from pytest_triton.series import so_far
 from pytest_triton.server.base import Server
-from pytest_triton.slo import SLO
+from pytest_triton.slo import SLO, Bound
 from pytest_triton.statistics import steady_start
 from pytest_triton.validity import client_share
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
@@ -27,6 +28,10 @@ _ROOM_FOR_CLIENT = 0.75
 """Share of a core from which on the load is shared by more processes, if there are cores for them."""
 _SLICE = 0.5
 """Seconds between two looks at the server's health and two lines of progress."""
+_STRETCH = 0.1
+"""Seconds between two readings of the server's statistics, which tell slow moments from others."""
+_STRETCHED = 10.0
+"""Seconds after which that many are there, and a reading for each slice is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +40,13 @@ class Effort:
 
     The warm-up lasts at least ``warmup`` seconds and ``warmup_requests`` per connection, at most
     ``warmup_limit``. The measurement lasts at least ``seconds`` and ``requests`` requests; without a verdict by
-    then it is extended, at most to ``limit``.
+    then it is extended, at most to ``limit``. At 200/s a p95 is looked at twice within 5 s, warm-up included.
     """
 
     warmup: float = 1.0
     warmup_requests: int = 10
     warmup_limit: float = 10.0
-    seconds: float = 2.0
+    seconds: float = 1.8
     requests: int = 60
     limit: float = 60.0
     looks: int = 4
@@ -53,13 +58,22 @@ SMOKE = Effort(warmup=0.0, warmup_requests=1, warmup_limit=1.0, seconds=0.2, req
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a watcher is told while a measurement goes on."""
+    """What a watcher is told while a measurement goes on. ``slo`` is what it will be judged by."""
 
     phase: str
     elapsed: float
     at_most: float
     requests: int
     throughput: float
+    slo: SLO = field(default_factory=SLO)
+    traces: Sequence[Trace] = field(default=(), repr=False)
+
+    def bounded(self) -> Iterator[tuple[Bound, float]]:
+        """Yield the bounds on single requests with their metrics' values so far, which are computed only now."""
+        for bound in self.slo.bounds:
+            value = so_far(bound.metric, self.traces)
+            if value is not None:
+                yield bound, value
 
 
 Watcher = Callable[[Progress], None]
@@ -120,25 +134,45 @@ class _Run:
     warmup_seconds: float = 0.0
     client_share: float = 0.0
     """Share of a core that the busiest process of the load generator used during the warm-up."""
+    counting: Counting | None = None
+    """What the server counts, from the end of the warm-up on."""
+    stretches: list[Stretch] = field(default_factory=list)
 
     def collect(
-        self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, so_far: list[Trace]
+        self, session: LoadSession, phase: str, seconds: float, requests: int, limit: float, collected: list[Trace]
     ) -> None:
-        """Collect into ``so_far`` until it holds ``seconds`` and ``requests``, or ``limit`` seconds have passed."""
+        """Collect into ``collected`` until it holds ``seconds`` and ``requests``, or ``limit`` seconds have passed."""
         while True:
-            held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+            held, passed = sum(map(len, collected)), sum(trace.seconds for trace in collected)
             if passed >= limit or (passed >= seconds and held >= requests):
                 return
             # A short step while only requests are missing, so that no look comes much later than it could.
             step = min(_SLICE, max(seconds - passed, 0.05), max(limit - passed, 0.001))
-            so_far.append(session.collect(seconds=max(step, session.shortest)))
+            self._collect_slice(session, max(step, session.shortest), collected, passed)
             self.server.check()
             if session.hopeless:
                 return
             if self.watch is not None:
-                held, passed = sum(map(len, so_far)), sum(trace.seconds for trace in so_far)
+                held, passed = sum(map(len, collected)), sum(trace.seconds for trace in collected)
                 rate = held * self.case.load.batch_size / passed if passed else 0.0
-                self.watch(Progress(phase, time.monotonic() - self.began, self.at_most, held, rate))
+                elapsed = time.monotonic() - self.began
+                self.watch(Progress(phase, elapsed, self.at_most, held, rate, self.case.slo, tuple(collected)))
+
+    def _collect_slice(self, session: LoadSession, seconds: float, collected: list[Trace], passed: float) -> None:
+        """Collect once; where it is measured, in stretches with the server's statistics of each."""
+        stretched = self.counting is not None and not session.shortest and passed < _STRETCHED
+        left = seconds
+        while True:
+            trace = session.collect(seconds=min(left, _STRETCH) if stretched else left)
+            collected.append(trace)
+            if self.counting is not None:
+                asked = time.monotonic_ns()
+                statistics = self.counting.step()
+                self.stretches.append(Stretch((asked + time.monotonic_ns()) // 2, statistics))
+            # On a busy machine each takes longer than it was asked to.
+            left -= trace.seconds
+            if not stretched or left < _STRETCH / 2 or session.hopeless:
+                return
 
     def usage(self) -> ResourceUsage:
         """Ask what the server uses; not its memory while instances of another configuration are still ending."""
@@ -172,6 +206,7 @@ class _Run:
         """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
         effort, slo = self.effort, self.case.slo
         counting, usage_before = Counting(self.server.control, self.name), self.server.usage()
+        self.counting = counting
         traces: list[Trace] = []
         requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)
         cycle = cycle_of(self.case.load)
@@ -193,7 +228,8 @@ class _Run:
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
             )
-            measurement = replace(measurement, looks=look)
+            measurement = replace(measurement, stretches=tuple(self.stretches))
+            measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break
             # The last look waits for all the time there is: nothing is given up early.

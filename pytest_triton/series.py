@@ -5,13 +5,14 @@ NumPy is imported where it computes, because collection imports the words that s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.observation import OK, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pytest_triton.metrics import Metric
     from pytest_triton.statistics import Floats
 
 
@@ -64,6 +65,37 @@ def send_lags(trace: Trace) -> Floats:
     import numpy as np
 
     return (trace.sent - trace.scheduled) / 1e9 if trace.concurrency == 0 else np.empty(0)
+
+
+def so_far(metric: Metric, traces: Sequence[Trace]) -> float | None:
+    """Return a quantile, the mean, the maximum or the error rate while the load goes on; None for other metrics.
+
+    A value without an interval, for who watches: of many requests it goes by the last ``_WATCHED``, so that watching
+    takes next to nothing from the server.
+    """
+    import numpy as np
+
+    parts, held = list[Any](), 0
+    for trace in reversed(traces):
+        if held >= _WATCHED:
+            break
+        parts.append(trace.status != OK if metric.name == "error_rate" else _values(metric, trace))
+        held += len(trace)
+    values = np.concatenate(parts) if parts else np.empty(0)
+    if not len(values):
+        return None
+    if metric.quantile is not None:
+        return float(np.quantile(values, metric.quantile, method="inverted_cdf"))
+    return float(values.max() if metric.name == "max" else values.mean())
+
+
+_WATCHED = 100_000
+
+
+def _values(metric: Metric, trace: Trace) -> Floats:
+    import numpy as np
+
+    return SERIES[metric.series](trace) if metric.series else np.empty(0)
 
 
 SERIES: dict[str, Callable[[Trace], Floats]] = {

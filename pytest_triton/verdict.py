@@ -84,6 +84,7 @@ class Check:
             "effective": self.effective,
             "needs": self.needs,
             "reason": self.reason,
+            "source": self.bound.source,
         }
 
 
@@ -155,7 +156,8 @@ def _check(measurement: Measurement, bound: Bound, looks: int) -> Check:
     name, trace = bound.metric.name, measurement.trace
     estimate = measurement.metrics.get(name)
     if estimate is None:
-        return Check(bound, Outcome.ERROR, f"{name} is bounded, but this server and load do not give it")
+        needs = f"; it takes {bound.metric.needs.value}" if bound.metric.needs is not None else ""
+        return Check(bound, Outcome.ERROR, f"{name} is bounded, but this server and load do not give it{needs}")
     if name == "max":
         return _compare(bound, estimate)
     test = "quantile" if bound.metric.quantile is not None else name

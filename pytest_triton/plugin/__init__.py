@@ -7,9 +7,10 @@ pays for a few options and fixtures, and never loads numpy, grpc, docker, onnx o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,6 +39,9 @@ __all__ = [
     "triton_server_args",
 ]
 
+_GITHUB = {"GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"}
+"""Environment variables by which a job of GitHub's is known."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
@@ -53,6 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.check(config)
     if config.getoption("tx", default=None) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Controller(config))
+    if os.environ.keys() & _GITHUB and not hasattr(config, "workerinput"):
+        from pytest_triton.plugin.github import GitHub
+
+        config.pluginmanager.register(GitHub(config))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -65,6 +73,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from pytest_triton.plugin import expansion
 
         expansion.expand(metafunc, marks)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # First, because pytest-benchmark looks here for the tests that use its fixture.
+    if ours := [item for item in items if uses_triton(item)]:
+        from pytest_triton.plugin import benchmark_sink
+
+        benchmark_sink.prepare(config, ours)
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -134,3 +151,11 @@ class _Controller:
             from pytest_triton.plugin import state
 
             state.of(self._config).gather(report.triton)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        from pytest_triton.plugin import state
+
+        # A worker that crashed leaves none.
+        for trouble in getattr(node, "workeroutput", {}).get(state.TROUBLES, ()):
+            state.of(self._config).troubled(trouble)

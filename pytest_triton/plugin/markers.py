@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,20 @@ from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nea
 from pytest_triton.plugin.keys import MARKERS
 from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
 from pytest_triton.slo import SLO
+from pytest_triton.slo_rules import LOAD_FIELDS, Reading, Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the markers of one test ask for. ``loads`` maps a load field to the values to take in turn.
 
-    A concurrency of None was not given.
+    A concurrency of None was not given. ``rules`` say which bounds hold for which case, the nearest first.
     """
 
     model: str | None
     loads: Mapping[str, list[Any]]
     inputs: Inputs
-    slo: SLO
+    rules: tuple[Rule, ...]
     search: SearchWish | None
     expanded: frozenset[str] = frozenset()
 
@@ -103,8 +105,20 @@ def _search(axes: Any, objective: str = "throughput") -> SearchWish:
     return SearchWish(axes, objective)
 
 
-def _slo(**bounds: Any) -> dict[str, Any]:
-    return bounds
+@dataclass(frozen=True, slots=True)
+class _Slo:
+    """A ``triton_slo`` marker, its bounds read, but not yet whom they are for."""
+
+    slo: SLO
+    candidate: Any
+    source: str
+
+
+def _slo(*, candidate: Any = None, **bounds: Any) -> _Slo:
+    if candidate is not None and not bounds:
+        raise UsageError(f"candidate={candidate!r} without a bound", hint="write p95='25ms' beside it")
+    source = "triton_slo" if candidate is None else f"triton_slo(candidate={candidate!r})"
+    return _Slo(SLO.parse(bounds, source), candidate, source)
 
 
 _READERS: dict[str, Callable[..., Any]] = {
@@ -120,17 +134,16 @@ def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def read(marks: Iterable[pytest.Mark], folder: Path) -> Wish:
-    """Read the markers of one test, nearest first; paths begin in ``folder``.
+def read(marks: Iterable[pytest.Mark], folder: Path, own: Sequence[pytest.Mark] = ()) -> Wish:
+    """Read the markers of one test, nearest first; paths begin in ``folder``. ``own`` are those on the test itself.
 
     Raises ``MarkerError`` naming marker and argument.
     """
     found: dict[str, Any] = {}
-    bounds: dict[str, Any] = {}
+    rules: list[Rule] = []
     for mark in marks:
         if mark.name == "triton_slo":
-            # A bound nearer to the test overrides one declared further out; the others add up.
-            bounds = {**_read(mark), **bounds}
+            rules.append(_rule(_read(mark), folder, own=any(mark is each for each in own)))
         elif mark.name in _READERS:
             found.setdefault(mark.name, _read(mark))
         elif mark.name.startswith("triton_"):
@@ -153,7 +166,7 @@ def read(marks: Iterable[pytest.Mark], folder: Path) -> Wish:
         found.get("triton_model"),
         values,
         _place(found.get("triton_input", Inputs()), folder),
-        _named("triton_slo", lambda: SLO.parse(bounds)),
+        tuple(rules),
         search,
         expanded,
     )
@@ -161,6 +174,27 @@ def read(marks: Iterable[pytest.Mark], folder: Path) -> Wish:
         for combination in wish.combinations():
             wish.load(combination)
     return wish
+
+
+def _rule(read: _Slo, folder: Path, *, own: bool) -> Rule:
+    choices = ()
+    if read.candidate is not None:
+        choices = _named("triton_slo", lambda: reading_in(folder).choices(read.candidate))
+    return Rule(read.slo.bounds, read.source, choices, own=own)
+
+
+def reading_in(folder: Path) -> Reading:
+    """Say how conditions on cases are read; paths begin in ``folder``."""
+    from pytest_triton.repository.fields import canonical_path, canonical_value
+
+    def path(name: str) -> str:
+        try:
+            return canonical_path(name)
+        except PytestTritonError as error:
+            close = get_close_matches(name, LOAD_FIELDS, n=1, cutoff=0.75)
+            raise UsageError(error.problem, hint=f"did you mean {close[0]!r}?" if close else error.hint) from None
+
+    return Reading(lambda name, value: read_value(name, value, folder), path, canonical_value)
 
 
 def _read(mark: pytest.Mark) -> Any:

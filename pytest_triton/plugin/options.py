@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import TLS
+    from pytest_triton.results.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,23 @@ OPTIONS = {
         Option("perf-analyzer", "", "Perf Analyzer's binary (default: perf_analyzer on PATH)", metavar="PATH"),
         Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
+        Option(
+            "store",
+            "",
+            "where records are kept: a file, or the URL of a PostgreSQL database as in postgresql://user@host/name "
+            "(default: results.db in the output folder)",
+            metavar="URL|PATH",
+            secret=True,
+        ),
         Option("json", "", "write what the run found to this file", metavar="PATH"),
+        Option(
+            "benchmark",
+            "auto",
+            "show measurements to pytest-benchmark: auto, when a --benchmark-* option is given or a test uses its "
+            "fixture; or off",
+            choices=("auto", "off"),
+            metavar="auto|off",
+        ),
         Option(
             "inconclusive",
             "warn",
@@ -160,6 +177,22 @@ def folder(config: pytest.Config, name: str) -> Path | None:
     return (base / Path(value).expanduser()).absolute()
 
 
+def store(config: pytest.Config) -> Place:
+    """Return where records are kept. Raises ``pytest.UsageError``."""
+    from pytest_triton.errors import OptionError
+    from pytest_triton.results.place import NAME, Place, read_place
+
+    value, source = setting(config, "store")
+    if not value:
+        output = folder(config, "output")
+        assert output is not None
+        return Place(path=output / NAME)
+    try:
+        return read_place(value, config.invocation_params.dir if source == "command line" else config.rootpath)
+    except OptionError as error:
+        raise pytest.UsageError(f"--triton-store: {error.problem}; {error.hint}") from None
+
+
 def several(config: pytest.Config, name: str) -> list[str]:
     """Return the values of a setting that may be repeated."""
     return [line.strip() for line in setting(config, name)[0].splitlines() if line.strip()]
@@ -224,6 +257,8 @@ def check(config: pytest.Config) -> None:
         if name in ("budget", "max-duration") and source != "default":
             duration(config, name)
     workers(config)
+    if setting(config, "store")[0]:
+        store(config)
 
 
 def header(config: pytest.Config) -> list[str]:

@@ -24,7 +24,7 @@ from pytest_triton.errors import (
 )
 from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import options
+from pytest_triton.plugin import benchmark_sink, options
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.state import State
@@ -97,7 +97,7 @@ class TritonPerf:
                 return run(self, self.plan.search, case, recorder)
             with self.lease() as bench:
                 evaluation = bench.evaluate(case, self.effort, watch=self.state.progress.measuring)
-                self.keep(recorder.measured(evaluation))
+                self.keep(recorder.measured(evaluation), evaluation)
                 self.settle(evaluation, bench.server)
                 return evaluation.measurement
         except PytestTritonError as error:
@@ -114,7 +114,7 @@ class TritonPerf:
                     "triton_perf() takes no arguments in a search",
                     hint="put the load into the axes of triton_search or into triton_load",
                 )
-            case = replace(case, load=overrides.apply(case.load))
+            case = self.plan.with_load(overrides.apply(case.load), self.state.config)
         if self.data is not None and case.inputs.data is None:
             case = replace(case, inputs=replace(case.inputs, data=self.data))
         return case
@@ -161,9 +161,11 @@ class TritonPerf:
                 self.state.stop()
                 raise
 
-    def keep(self, record: Record) -> None:
-        """Keep a record."""
+    def keep(self, record: Record, evaluation: Evaluation | None = None) -> None:
+        """Keep a record, and show pytest-benchmark what was measured if it asks for it."""
         self.state.keep(self.node, record)
+        if evaluation is not None:
+            benchmark_sink.replay(self.node, record, evaluation)
 
     def settle(self, evaluation: Evaluation, server: Server) -> None:
         """Turn a verdict into what pytest understands. Returns when the test passes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 import pytest
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 # ANSI: index (down, scrolling at the bottom, column kept), up; save, down, line start, erase line; restore.
 _MAKE_ROOM = "\x1bD\x1b[A"
 _BELOW, _BACK = "\x1b7\x1b[B\r\x1b[K", "\x1b8"
+_WIDTH = 80
+"""Columns of a terminal that does not say how many it has."""
 
 
 class ProgressLine:
     """Writes below pytest's own line on a terminal; silent under ``-q``, in xdist workers and into files.
 
-    pytest redirects the standard streams while a test runs, so this goes to the controlling terminal.
+    pytest redirects the standard streams while a test runs, so this goes to the controlling terminal. What cannot be
+    written there any more is lost, and nothing else.
     """
 
     def __init__(self, config: pytest.Config) -> None:
@@ -35,32 +39,43 @@ class ProgressLine:
         if terminal is None:
             return
         line = f"{self.subject}: {text}" if self.subject else text
-        width = os.get_terminal_size(terminal.fileno()).columns - 1
-        terminal.write(f"{_MAKE_ROOM}{_BELOW}{line[:width]}{_BACK}")
-        terminal.flush()
-        self._shown = True
+        with suppress(OSError):
+            width = (os.get_terminal_size(terminal.fileno()).columns or _WIDTH) - 1
+            self._shown = True
+            terminal.write(f"{_MAKE_ROOM}{_BELOW}{line[:width]}{_BACK}")
+            terminal.flush()
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._shown and self._terminal is not None:
-            self._terminal.write(f"{_BELOW}{_BACK}")
-            self._terminal.flush()
-        self._shown = False
+        shown, self._shown = self._shown, False
+        if shown and self._terminal is not None:
+            with suppress(OSError):
+                self._terminal.write(f"{_BELOW}{_BACK}")
+                self._terminal.flush()
 
     def close(self) -> None:
         """Take the line away for good."""
         self.clear()
-        if self._terminal is not None:
-            self._terminal.close()
-        self._terminal = None
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            with suppress(OSError):
+                terminal.close()
 
     def measuring(self, progress: Progress) -> None:
-        """Show how far a measurement is: elapsed of at most, and the estimate so far."""
-        rate = show(progress.throughput, Unit.PER_SECOND)
-        self.say(
-            f"{progress.phase}, {progress.elapsed:.0f} s of at most {progress.at_most:.0f} s, "
-            f"{progress.requests:,} requests, {rate}"
-        )
+        """Show how far a measurement is: elapsed of at most, throughput, and what is bounded as it is so far."""
+        if self._open() is None:
+            return
+        parts = [
+            f"{progress.phase}, {progress.elapsed:.0f} s of at most {progress.at_most:.0f} s",
+            show(progress.throughput, Unit.PER_SECOND),
+            *(
+                f"{bound.metric.name} {show(value, bound.metric.unit)} "
+                f"({bound.direction.value} {show(bound.limit, bound.metric.unit)})"
+                for bound, value in progress.bounded()
+            ),
+            f"{progress.requests:,} requests",
+        ]
+        self.say(", ".join(parts))
 
     def alternating(self, done: int, total: int) -> None:
         """Show how far a comparison is."""
@@ -69,6 +84,8 @@ class ProgressLine:
     def _open(self) -> IO[str] | None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or not reporter.isatty or self._config.get_verbosity() < 0:
+            return None
+        if os.environ.get("TERM") == "dumb":
             return None
         if self._terminal is None:
             try:

@@ -69,7 +69,7 @@ def _measure(
             perf.keep(recorder.measured(evaluation, status=Status.ERROR.value))
             perf.settle(evaluation, bench.server)
         status = Status.INFEASIBLE if missed else Status.MEASURED
-        perf.keep(recorder.measured(evaluation, status=status.value))
+        perf.keep(recorder.measured(evaluation, status=status.value), evaluation)
         return evaluation.measurement
     perf.keep(recorder.unmeasured(case, Outcome.FAIL, reason, status.value))
     return Measurement({}, problems=(reason,))
@@ -105,6 +105,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             case,
             [read_result(record, search.points[record.point]) for record in records],
             by,
+            slos={point: each.slo for point, each in search.points.items()},
             effort=perf.effort,
             watch=state.progress.measuring,
             blocks=state.progress.alternating,
@@ -123,7 +124,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             default=bench.deployer.default(model),
             written=_write(perf, winner),
         )
-        perf.keep(replace(recorder.measured(evaluation), summary=summary))
+        perf.keep(replace(recorder.measured(evaluation), summary=summary), evaluation)
         perf.settle(evaluation, bench.server)
     return winner.measurement
 

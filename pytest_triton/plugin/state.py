@@ -15,12 +15,16 @@ from pytest_triton.errors import OptionError, PytestTritonError
 from pytest_triton.plugin import defaults, options, outcomes
 from pytest_triton.plugin.keys import STATE
 from pytest_triton.plugin.progress import ProgressLine
+from pytest_triton.results.place import Place
 from pytest_triton.results.record import Record
-from pytest_triton.results.store import Store
 
 if TYPE_CHECKING:
     from pytest_triton.bench import Bench
+    from pytest_triton.results.store import Store
     from pytest_triton.server.base import Server
+
+TROUBLES = "triton_troubles"
+"""Where a worker of pytest-xdist leaves its troubles for the controller."""
 
 _WAIT_FOR_OTHERS = 600.0
 """Seconds without a new record after which a search's other candidates are given up, under pytest-xdist."""
@@ -40,6 +44,10 @@ class State:
     _server: Server | None = None
     _bench: Bench | None = None
     _served: tuple[Path | None, tuple[str, ...]] = (None, ())
+    _triton: str = ""
+    """The running server's version, as it says itself."""
+    _spared: bool = False
+    """Whether the store has failed, so that records go elsewhere."""
 
     @property
     def output(self) -> Path:
@@ -50,8 +58,17 @@ class State:
 
     @property
     def store(self) -> Store:
-        """Where records go, one line each."""
-        return Store(self.output / "records.jsonl")
+        """Where records are kept. SQLAlchemy is loaded here, and not before there is a record."""
+        from pytest_triton.results.store import Store
+
+        return Store(options.store(self.config))
+
+    @property
+    def spare(self) -> Store:
+        """A file of this run's own in the output folder, which takes the records that the store does not take."""
+        from pytest_triton.results.store import Store
+
+        return Store(Place(path=self.output / f"unsaved-{self.run[:8]}.db"))
 
     def prepare_output(self) -> Path:
         """Make the folder that this process writes its logs to. Raises ``OptionError`` when it cannot be written."""
@@ -93,7 +110,10 @@ class State:
         except BaseException:
             server.stop()
             raise
+        finally:
+            self.progress.clear()
         self._server, self._served = server, wanted
+        self._triton = _version(server)
         return server
 
     def bench(self, repository: Path | None, arguments: Sequence[str]) -> Bench:
@@ -113,16 +133,50 @@ class State:
 
     def keep(self, item: pytest.Item, record: Record) -> None:
         """Keep a record: in memory, on the test's report, and at once in the store."""
-        if self._server is not None:
-            record = replace(record, server=self._server.description)
-        if self._bench is not None:
-            record = replace(record, engine=self._bench.engine.name)
+        record = replace(record, **self._circumstances(item, record.model))
         self.records.append(record)
         outcomes.mark(item, record)
         try:
-            self.store.append(record)
+            self._write(record)
         except PytestTritonError as error:
             self.troubled(str(error))
+
+    def _circumstances(self, item: pytest.Item, model: str) -> dict[str, Any]:
+        """Return where and on what ``item`` measures, as far as it can be known."""
+        from pytest_triton.results.digests import digest_model
+        from pytest_triton.results.fingerprint import machine
+        from pytest_triton.results.revision import revision
+
+        server = self._server.description if self._server is not None else ""
+        engine = self._bench.engine.name if self._bench is not None else ""
+        repository, _ = self._served
+        known = {"server": server, "triton": self._triton if server else "", "engine": engine}
+        return {
+            "server": server,
+            "engine": engine,
+            "fingerprint": {**machine(), **{name: value for name, value in known.items() if value}},
+            "revision": revision(item.path.parent),
+            "model_files": digest_model(repository / model) if repository is not None else "",
+        }
+
+    def _write(self, record: Record) -> None:
+        """Write a record to the store, or where that has failed to the spare one."""
+        if not self._spared:
+            try:
+                self.store.append(record)
+                return
+            except PytestTritonError as error:
+                self._give_up_store(error)
+        self.spare.append(record)
+
+    def _give_up_store(self, error: PytestTritonError) -> None:
+        """Use the store no more in this run: each try could take as long to fail as the first."""
+        self._spared = True
+        place = self.spare.place
+        self.troubled(
+            f"{error}\n  The records that it did not take are in {place}; see them with\n"
+            f"  pytest-triton history MODEL --store {place}"
+        )
 
     def gather(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take over what a worker of pytest-xdist has recorded, and kept, already."""
@@ -141,7 +195,7 @@ class State:
         last = time.monotonic()
         while True:
             known = len(found)
-            found.update({r.point: r for r in self.store.read(self.run) if r.search == search and r.point})
+            found.update({r.point: r for r in self._read(search) if r.point})
             if len(found) >= len(points):
                 break
             if len(found) > known:
@@ -150,6 +204,23 @@ class State:
                 break
             time.sleep(0.2)
         return [found[point] for point in points if point in found]
+
+    def _read(self, search: str) -> list[Record]:
+        """Read what all workers have recorded of a search. One of them may have found the store failing, or all."""
+        kept = self.spare.read(self.run, search=search)
+        if not self._spared:
+            try:
+                kept += self.store.read(self.run, search=search)
+            except PytestTritonError as error:
+                self._give_up_store(error)
+        return kept
+
+
+def _version(server: Server) -> str:
+    try:
+        return str(server.control.server_metadata().get("version", ""))
+    except PytestTritonError:
+        return ""
 
 
 def of(config: pytest.Config) -> State:
@@ -168,6 +239,7 @@ def finish(session: pytest.Session) -> None:
     state.progress.close()
     state.stop()
     if state.worker:
+        session.config.workeroutput[TROUBLES] = state.troubles  # type: ignore[attr-defined]
         return
     path = options.folder(session.config, "json")
     if path is not None:

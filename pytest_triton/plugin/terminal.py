@@ -16,9 +16,13 @@ def summarise(reporter: TerminalReporter, state: State) -> None:
     reporter.section("triton", sep="-")
     for line in (*summary.servers(state.records), *summary.loads(state.records)):
         reporter.line(line)
-    for block in summary.searches(state.records):
+    searches = summary.searches(state.records)
+    for block in searches:
         reporter.section("triton search", sep="-")
         for line in block:
             reporter.line(line)
+    saved = summary.early(state.records)
+    for line in ["", *saved] if searches and saved else saved:
+        reporter.line(line)
     for trouble in state.troubles:
         reporter.line(f"triton: {trouble}", red=True)

@@ -13,6 +13,7 @@ from pytest_triton.quantities import Unit, show
 from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
+from pytest_triton.tail import estimate_tail
 from pytest_triton.verdict import Check, Outcome
 
 _WORDS = {
@@ -28,7 +29,7 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     case, measurement, verdict = evaluation.case, evaluation.measurement, evaluation.verdict
     lines = [f"{case.candidate.model}, {describe(case.load.as_dict())}: {verdict.reason}", ""]
     lines += table(
-        ("bound", "measured", "interval", "limit", "margin", ""),
+        ("bound", "measured", "interval", "limit", "written in", "margin", ""),
         [_row(check) for check in verdict.checks],
         indent="  ",
     )
@@ -36,9 +37,16 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     if total:
         parts = " | ".join(f"{label} {share:.0%}" for label, share in shares(measurement).items())
         lines += ["", f"  Where the time went (mean {show(total, Unit.SECONDS)}): {parts}"]
+        lines += _tail(measurement)
     lines += [f"    {line}" for line in _composing(measurement)]
-    batches = evaluation.deployment.configuration.max_batch_size > 0
-    hint = advice(measurement, verdict, case.load, batches=batches)
+    configured = evaluation.deployment.configuration
+    hint = advice(
+        measurement,
+        verdict,
+        case.load,
+        batches=configured.max_batch_size > 0,
+        warms=len(configured.model_warmup) > 0,
+    )
     if hint:
         lines.append(f"  {hint}")
     lines.append(
@@ -50,6 +58,18 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
     if log is not None:
         lines.append(f"  server.log: {log}")
     return "\n".join(lines)
+
+
+def _tail(measurement: Measurement) -> list[str]:
+    """Write where the time of the slowest requests went, as far as it can be told."""
+    tail = estimate_tail(measurement)
+    if tail is None:
+        return []
+    parts = " | ".join(f"{label} {share:.0%}" for label, share in tail.shares.items())
+    return [
+        f"  Of the slowest {tail.fraction:.0%} (mean {show(tail.mean, Unit.SECONDS)}): {parts} "
+        f"(+-{tail.error:.0%}, from {tail.stretches} stretches)"
+    ]
 
 
 def _times(count: int) -> str:
@@ -77,6 +97,7 @@ def _row(check: Check) -> tuple[str, ...]:
         show(estimate.value if estimate is not None else None, unit),
         interval,
         f"{check.bound.direction.value} {show(check.bound.limit, unit)}",
+        check.bound.source or "-",
         f"{check.margin:+.1%}" if check.margin is not None else "-",
         _WORDS[check.outcome],
     )

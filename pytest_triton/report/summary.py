@@ -22,7 +22,10 @@ def servers(records: Iterable[Record]) -> list[str]:
 
 
 def loads(records: Iterable[Record]) -> list[str]:
-    """Write one line per measured load of every model, in the words of Triton's own guide."""
+    """Write one line per measured load of every model, in the words of Triton's own guide.
+
+    Under one that is INCONCLUSIVE stands why, and what it would take: nothing else may say so, for it fails no test.
+    """
     lines: list[str] = []
     model = None
     for record in records:
@@ -32,6 +35,8 @@ def loads(records: Iterable[Record]) -> list[str]:
             model = record.model
             lines.append(f"{model}:")
         lines.append(f"  {_load_line(record)}")
+        if record.verdict == "INCONCLUSIVE":
+            lines.append(f"    {record.reason}")
     return lines
 
 
@@ -56,16 +61,63 @@ def _value(measurement: Mapping[str, Mapping[str, Any]], name: str) -> float | N
     return None if values is None else values["value"]
 
 
+def early(records: Iterable[Record]) -> list[str]:
+    """Say how much load was saved by measurements whose verdict stood before their limit: a line, or none."""
+    judged = [record for record in records if "limit" in record.effort and record.verdict != "ERROR"]
+    soon = [r for r in judged if r.verdict != "INCONCLUSIVE" and r.effort["seconds"] < r.effort["limit"]]
+    if not soon:
+        return []
+    spent, limits = (sum(record.effort[name] for record in judged) for name in ("seconds", "limit"))
+    what = "1 measurement was" if len(judged) == 1 else f"{len(soon)} of {len(judged)} measurements were"
+    return [f"{what} decided early: {_seconds(spent)} of load instead of {_seconds(limits)}"]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def by_search(records: Sequence[Record]) -> list[list[Record]]:
+    """Put the records of every search together, in the order of their first."""
+    keys = list(dict.fromkeys(record.search for record in records if record.search))
+    return [[record for record in records if record.search == key] for key in keys]
+
+
 def searches(records: Sequence[Record]) -> list[list[str]]:
     """Write a block for every search that measured something: its table, its winner, what was written."""
-    keys = list(dict.fromkeys(record.search for record in records if record.search))
-    return [search([record for record in records if record.search == key]) for key in keys]
+    return [search(part) for part in by_search(records)]
 
 
 def search(records: Sequence[Record]) -> list[str]:
     """Write the block of one search. ``records`` are its candidates' and, if it came so far, its end's."""
+    header, rows = search_table(records)
+    lines = table(header, rows) if rows else []
+    lines += left_out(records)
+    end = end_of(records)
+    if end is None:
+        return [*lines, undecided(records)]
+    return [*lines, "", *decision(end), *_written(end.summary)]
+
+
+def end_of(records: Sequence[Record]) -> Record | None:
+    """Return the record that decided a search, None where it did not come so far."""
+    return next((record for record in records if record.summary), None)
+
+
+def undecided(records: Sequence[Record]) -> str:
+    """Say that a search did not come to its end."""
+    tried = sum(1 for record in records if record.point)
+    return f"The search for {records[0].model} was not decided: {tried} candidates were tried."
+
+
+def left_out(records: Sequence[Record]) -> list[str]:
+    """Say why candidates of a search have no row in its table."""
+    return dropped([record for record in records if record.point and not record.measurement])
+
+
+def search_table(records: Sequence[Record]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and the rows of a search's table, the best first, the default configuration last."""
     candidates = [record for record in records if record.point]
-    end = next((record for record in records if record.summary), None)
+    end = end_of(records)
     gpu = any("gpu_memory" in record.measurement for record in records)
     by = METRICS[end.summary["objective"]] if end is not None else METRICS["throughput"]
     view = _View(by, ("gpu_memory", "gpu_utilization") if gpu else ("rss", "cpu"), end)
@@ -73,15 +125,7 @@ def search(records: Sequence[Record]) -> list[str]:
     rows = [view.row(record) for record in ordered if record.measurement]
     if end is not None and end.summary["default"]:
         rows.append(view.default_row(end))
-    lines = (
-        table((*_HEADER, "GPU memory" if gpu else "RSS", "GPU util." if gpu else "CPU", "gain", ""), rows)
-        if rows
-        else []
-    )
-    lines += dropped([record for record in ordered if not record.measurement])
-    if end is None:
-        return [*lines, f"The search for {records[0].model} was not decided: {len(candidates)} candidates were tried."]
-    return [*lines, "", *decision(end)]
+    return (*_HEADER, *(("GPU memory", "GPU util.") if gpu else ("RSS", "CPU")), "gain", ""), rows
 
 
 _HEADER = ("configuration", "max batch", "dyn. batching", "instances", "load", "p99", "throughput")
@@ -156,7 +200,7 @@ class _View:
 
 
 def decision(end: Record) -> list[str]:
-    """Say who won, by how much over the default, and where its config.pbtxt is."""
+    """Say who won, by how much over the default, and whether it keeps the SLO. Each line stands alone."""
     summary = end.summary
     by = METRICS[summary["objective"]]
     value = show(_value(end.measurement, by.name), by.unit)
@@ -182,6 +226,12 @@ def decision(end: Record) -> list[str]:
     lines += [f"rejected: {reason}" for reason in summary["rejected"]]
     if end.slo:
         lines.append(f"SLO: {end.verdict}: {end.reason}")
+    return lines
+
+
+def _written(summary: Mapping[str, Any]) -> list[str]:
+    """Say where the winner's config.pbtxt is, and what is new in it."""
+    lines = []
     if "path" in summary:
         lines.append(f"config.pbtxt: {summary['path']}")
         lines += [f"    {line}" for line in summary["diff"].splitlines()]

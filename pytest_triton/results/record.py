@@ -20,7 +20,13 @@ class Record:
     ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``composing``
     the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
     configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took.
+    ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
+    where there was nothing to decide early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one.
+
+    ``fingerprint`` says where it was measured, ``revision`` which state of the source; ``model_files`` and ``applied``
+    are digests of the model's files and of the configuration that the server applied, empty where not known.
+    ``latencies`` is a ``Sketch`` of the single requests, in base64.
     """
 
     id: str
@@ -36,6 +42,7 @@ class Record:
     checks: tuple[Mapping[str, Any], ...] = ()
     requests: int = 0
     seconds: float = 0.0
+    effort: Mapping[str, float] = field(default_factory=dict)
     server: str = ""
     engine: str = ""
     status: str = ""
@@ -45,6 +52,11 @@ class Record:
     summary: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
     began: float = 0.0
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    revision: Mapping[str, Any] = field(default_factory=dict)
+    model_files: str = ""
+    applied: str = ""
+    latencies: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON has it."""

@@ -13,7 +13,9 @@ from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, describe_gain
 from pytest_triton.deployment import count_instances
 from pytest_triton.measurement import Measurement
+from pytest_triton.results.digests import digest_configuration
 from pytest_triton.results.record import Record
+from pytest_triton.results.sketch import write_latencies
 from pytest_triton.search.selection import Result, Status
 from pytest_triton.verdict import Outcome
 
@@ -63,7 +65,10 @@ class Recorder:
             composing={name: dict(part.as_dict()) for name, part in called(measurement).items()},
             checks=tuple(check.as_dict() for check in verdict.checks),
             requests=measurement.requests,
+            effort={"seconds": measurement.seconds, **({"limit": measurement.limit} if measurement.limit else {})},
             settings=describe_settings(configuration),
+            applied=digest_configuration(configuration),
+            latencies=write_latencies(measurement.trace) if measurement.trace is not None else "",
         )
 
 

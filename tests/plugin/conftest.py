@@ -21,6 +21,13 @@ def triton_server_args():
 Run = Callable[..., pytest.RunResult]
 
 
+@pytest.fixture(autouse=True)
+def _outside_of_github(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of these tests are no part of the job that they may be run in."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def repository(pytester: pytest.Pytester) -> Path:
     """A repository with the model ``identity``: FP32 X [-1] -> Y, batching."""

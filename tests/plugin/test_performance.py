@@ -8,6 +8,8 @@ import pytest
 from python_models import write_model
 
 from pytest_triton import EmbeddedServer
+from pytest_triton.results.place import Place
+from pytest_triton.results.store import Store
 
 
 def test_functional_and_slo_tests_in_one_file(run, pytester):
@@ -52,8 +54,8 @@ def test_slo(triton_perf):
     assert case["measurement"]["p50"]["low"] <= case["measurement"]["p50"]["value"]
     assert {"server_queue", "rss", "client_cpu_per_request", "load_time"} <= case["measurement"].keys()
     assert 'name="triton_verdict" value="PASS"' in (pytester.path / "junit.xml").read_text()
-    lines = (pytester.path / ".triton" / "records.jsonl").read_text().splitlines()
-    assert [json.loads(line)["verdict"] for line in lines] == ["PASS", "PASS"]
+    kept = Store(Place(path=pytester.path / ".triton" / "results.db")).history("identity")
+    assert [record.verdict for record in kept] == ["PASS", "PASS"]
 
 
 def test_a_missed_slo_says_which_bound_by_how_much_and_why(run):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,6 +13,9 @@ from pathlib import Path
 import pytest
 from leftovers import family, wait_for_end
 from python_models import write_model
+
+from pytest_triton.results.place import Place
+from pytest_triton.results.store import Store
 
 PERF = "def test_it(triton_perf):\n    triton_perf()\n"
 
@@ -160,12 +162,12 @@ def test_output_folder_that_cannot_be_written(run, pytester):
 def test_full_disk_loses_nothing_that_was_measured(run, pytester):
     """Records go to a device that is always full; the run still says what it measured, and does not exit with 0."""
     output = pytester.mkdir("out")
-    (output / "records.jsonl").symlink_to("/dev/full")
+    (output / "results.db").symlink_to("/dev/full")
     result = run(PERF, "--triton-smoke", "--triton-output=out", "--triton-json=/dev/full/found.json")
     assert result.parseoutcomes() == {"passed": 1}
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["  Concurrency: 1, throughput: *", "triton: cannot write records to *", "triton: cannot write */found.json*"]
+        ["  Concurrency: 1, throughput: *", "triton: cannot write the store *", "triton: cannot write */found.json*"]
     )
 
 
@@ -192,9 +194,9 @@ def test_nothing_is_left_however_the_run_ends(repository, pytester, ending):
         text=True,
         start_new_session=True,
     ) as process:
-        records = pytester.path / ".triton" / "records.jsonl"
+        store = Store(Place(path=pytester.path / ".triton" / "results.db"))
         deadline = time.monotonic() + 60
-        while not records.exists() and time.monotonic() < deadline:
+        while not store.history("identity") and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(2.5)
         processes = family(process.pid)
@@ -206,8 +208,7 @@ def test_nothing_is_left_however_the_run_ends(repository, pytester, ending):
         output = process.stdout.read()
     assert wait_for_end(processes, 5) == []
     # What was measured before is not lost.
-    (line,) = records.read_text().splitlines()
-    assert json.loads(line)["verdict"] == "PASS"
+    assert [record.verdict for record in store.history("identity")] == ["PASS"]
     if ending is signal.SIGINT:
         assert process.returncode == pytest.ExitCode.INTERRUPTED
         assert "Concurrency: 1, throughput" in output

@@ -63,6 +63,49 @@ def test_advice_follows_from_the_numbers(measurement: Measurement, said: str) ->
     assert bool(said) is bool(sentence)
 
 
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (Load(), "try protocol='grpc', shared_memory='system', larger batches, or less data"),
+        (Load(protocol="grpc"), "try shared_memory='system', larger batches"),
+        (Load(shared_memory="system"), "try protocol='grpc', larger batches"),
+        (Load(protocol="grpc", shared_memory="system"), "client: try larger batches"),
+    ],
+)
+def test_a_shorter_way_is_named_that_is_not_taken_yet(load: Load, said: str) -> None:
+    assert said in advice(spent(1, 1, 2, 1, 20), load=load)
+
+
+@pytest.mark.parametrize(("load", "shared"), [(Load(), True), (Load(shared_memory="system"), False)])
+def test_copies_may_go_through_shared_memory(load: Load, shared: bool) -> None:
+    sentence = advice(spent(1, 8, 2, 8, 20), load=load)
+    assert ("try shared_memory='system', smaller" in sentence) is shared
+    assert ("try smaller" in sentence) is not shared
+
+
+def test_a_client_at_its_limit_needs_more_processes() -> None:
+    assert "(--triton-load-workers)" in advice(spent(1, 1, 16, 1, 20, client_cpu=0.8))
+
+
+@pytest.mark.parametrize(
+    ("first", "bounds", "warms", "said"),
+    [
+        (0.4, {"first_request_latency": "100ms"}, False, "took 400.0 ms, 20 times as long as the mean of those after"),
+        (0.4, {"first_request_latency": "100ms"}, False, "configure model_warmup"),
+        (0.4, {"first_request_latency": "100ms"}, True, "give it their shapes"),
+        (0.4, {"first_request_latency": "100ms", "load_time": "1s"}, False, "The model itself takes"),
+        (0.4, {"first_request_latency": "1s"}, False, "The model itself takes"),
+        (0.03, {"first_request_latency": "20ms"}, False, "The model itself takes"),
+    ],
+)
+def test_a_cold_start_is_warmed_up_where_it_is_what_is_missed(
+    first: float, bounds: dict[str, str], warms: bool, said: str
+) -> None:
+    measurement = spent(1, 1, 16, 1, 20, first_request_latency=first, load_time=2.0)
+    missed = judge(measurement, SLO.parse(bounds))
+    assert said in advice(measurement, missed, Load(), warms=warms)
+
+
 def test_one_at_a_time_cannot_fill_a_batch() -> None:
     assert "dynamic_batching" not in advice(spent(12, 1, 5, 1, 20, batch=1.0), load=Load(concurrency=1))
 

@@ -8,7 +8,8 @@ import pytest
 from traces import MS, open_loop, stream
 
 from pytest_triton.measurement import measure_trace
-from pytest_triton.series import first_responses, inter_responses, send_lags
+from pytest_triton.metrics import METRICS
+from pytest_triton.series import first_responses, inter_responses, send_lags, so_far
 
 TWO_IN_TURN = [(0, [5, 7, 10]), (10, [12]), (20, [21, 29])]
 
@@ -84,3 +85,26 @@ def test_responses_per_second_go_by_what_each_request_got(answers: list[int]) ->
     assert estimate.value == pytest.approx(50 * sum(answers))
     assert estimate.low is not None
     assert estimate.low <= estimate.value
+
+
+@pytest.mark.parametrize(
+    ("name", "failed", "value"),
+    [
+        ("p50", [], 0.007),
+        ("p99", [], 0.010),
+        ("p99", [0], math.inf),
+        ("mean", [], 0.008),
+        ("max", [], 0.010),
+        ("error_rate", [1], 1 / 4),
+        ("send_lag_p50", [], 0.002),
+        ("throughput", [], None),
+        ("ttfr_p50", [], None),
+    ],
+)
+def test_a_metric_so_far(name: str, failed: list[int], value: float | None) -> None:
+    """Of two windows: latencies of 6, 7, 9 and 10 ms."""
+    windows = [open_loop([1, 2], took=5.0), open_loop([4, 5], took=5.0)]
+    windows[0].status[failed] = 503
+    got = so_far(METRICS[name], windows)
+    assert got == (pytest.approx(value) if value is not None else None)
+    assert so_far(METRICS[name], []) is None

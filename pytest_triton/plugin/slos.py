@@ -1,0 +1,84 @@
+"""The SLO of every case: from the markers, and from the ``slo.toml`` beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_triton.errors import MarkerError, UsageError
+from pytest_triton.metrics import Needs
+from pytest_triton.plugin import options
+from pytest_triton.plugin.markers import Wish, reading_in
+from pytest_triton.slo import SLO
+from pytest_triton.slo_rules import Rule, Subject, check_load, resolve
+
+_DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+"""One of these files is there wherever an NVIDIA driver is; the last one under Windows' Linux."""
+
+
+def rules_of(wish: Wish, model: str, test_file: Path, config: pytest.Config) -> tuple[Rule, ...]:
+    """Return what markers and file say, the markers first. Raises ``SLOFileError``."""
+    from pytest_triton.repository.slo_file import read_rules
+
+    path = _find_file(model, test_file, config)
+    return wish.rules if path is None else (*wish.rules, *read_rules(path, reading_in(path.parent)))
+
+
+def _find_file(model: str, test_file: Path, config: pytest.Config) -> Path | None:
+    """Find the model's slo.toml: in its folder in the repository, else beside a test file in a folder of its name."""
+    from pytest_triton.repository.layout import find_repository
+    from pytest_triton.repository.slo_file import NAME
+
+    repository = options.folder(config, "repository") or find_repository(test_file)
+    folders = [repository / model] if repository is not None else []
+    if test_file.parent.name == model:
+        # A model that only a running server has needs no folder but the tests'.
+        folders.append(test_file.parent)
+    return next((folder / NAME for folder in folders if (folder / NAME).exists()), None)
+
+
+def slo_of(rules: Sequence[Rule], model: str, subject: Subject, config: pytest.Config) -> SLO:
+    """Return the SLO of one case.
+
+    Raises ``MarkerError`` when bounds contradict each other, or are on metrics that the load or the server cannot give.
+    """
+    try:
+        slo = resolve(rules, subject)
+        check_load(slo, subject.load)
+        if not options.is_set(config, "smoke"):
+            _check_server(slo, config)
+    except UsageError as error:
+        name = f"{model} [{subject.id}]" if subject.id else model
+        raise MarkerError(f"triton_slo: {error.problem} (the SLO of {name})", hint=error.hint) from None
+    return slo
+
+
+def _check_server(slo: SLO, config: pytest.Config) -> None:
+    """Raise ``UsageError`` for a bound on what the server that was chosen never gives."""
+    for bound in slo.bounds:
+        needs = bound.metric.needs
+        if needs not in (Needs.GPU, Needs.OWN_SERVER):
+            continue
+        written = f" ({bound.source})" if bound.source else ""
+        if options.is_remote(config):
+            raise UsageError(
+                f"{bound}{written}: a running server does not give {bound.metric.name}; it takes {needs.value}",
+                hint="leave the bound out, or let the run start its own server (--triton-server=auto)",
+            )
+        if needs is Needs.GPU and _is_embedded(config) and not any(Path(driver).exists() for driver in _DRIVERS):
+            raise UsageError(
+                f"{bound}{written}: this machine has no NVIDIA driver, so the embedded server cannot give "
+                f"{bound.metric.name}; it takes {needs.value}",
+                hint="run on a machine with a GPU, leave the bound out here, or see with --triton-smoke that all works",
+            )
+
+
+def _is_embedded(config: pytest.Config) -> bool:
+    from pytest_triton.server.choice import resolve as resolve_server
+
+    # Another plugin may bring a server of its own, of which nothing is known before it runs.
+    makers = config.hook.pytest_triton_make_server.get_hookimpls()
+    ours = all(impl.plugin_name == "triton-defaults" for impl in makers)
+    return ours and resolve_server(options.setting(config, "server")[0]) == "embedded"

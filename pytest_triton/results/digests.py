@@ -1,0 +1,80 @@
+"""Digests of what was measured: a model's files, and the configuration that a server applied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_triton.repository.layout import CONFIGURATION
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+WHOLE = 64 * 2**20
+"""Files up to this size, in bytes, are read whole. Of a larger one blocks are read, evenly spread."""
+
+BLOCKS = 256
+BLOCK = 64 * 2**10
+"""Size of a block in bytes: so 16 MiB are read of a file of whatever size."""
+
+_DIGITS = 16
+
+
+def digest_configuration(configuration: ModelConfig) -> str:
+    """Return 16 hex digits that are the same for the same configuration, whatever name the model is served under."""
+    same = type(configuration)()
+    same.CopyFrom(configuration)
+    same.name = ""
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()[:_DIGITS]
+
+
+def digest_model(folder: Path) -> str:
+    """Return 16 hex digits of what a model's folder holds beside its configuration, its tests and hidden files.
+
+    Names and sizes count, and the contents: those of a file over 64 MiB by 256 blocks of 64 KiB, from its first to its
+    last, so that a change anywhere but between two blocks is seen. A file that has not changed its size and time is
+    read once. Empty where there is no such folder, or a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    try:
+        for path in sorted(_files(folder)):
+            status = path.stat()
+            contents = _digest_file(str(path), status.st_size, status.st_mtime_ns)
+            whole.update(f"{path.relative_to(folder)}\0{status.st_size}\0{contents}\n".encode(errors="surrogateescape"))
+    except OSError:
+        return ""
+    return whole.hexdigest()[:_DIGITS] if folder.is_dir() else ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        for name in names:
+            top = Path(place) == folder
+            if not name.startswith(".") and not (top and _is_about_the_model(name)):
+                yield Path(place) / name
+
+
+def _is_about_the_model(name: str) -> bool:
+    """Tell whether a file beside the versions is the configuration, or a test: neither changes what is served."""
+    tests = name == "conftest.py" or (name.endswith(".py") and name.startswith("test_")) or name.endswith("_test.py")
+    return tests or name == CONFIGURATION or name.startswith(f"{CONFIGURATION}.")
+
+
+@lru_cache(maxsize=4096)
+def _digest_file(path: str, size: int, modified: int) -> str:
+    """``modified`` is there so that a file is read again once it has changed."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        if size <= WHOLE:
+            while part := file.read(2**20):
+                digest.update(part)
+        else:
+            for number in range(BLOCKS):
+                file.seek((size - BLOCK) * number // (BLOCKS - 1))
+                digest.update(file.read(BLOCK))
+    return digest.hexdigest()
