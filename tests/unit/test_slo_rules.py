@@ -78,9 +78,7 @@ def test_rules_add_up_bound_by_bound() -> None:
 
 def test_bounds_from_two_places_may_contradict_each_other() -> None:
     rules = [rule("10ms", source="triton_slo"), Rule(SLO.parse({"p50": (">=", "1s")}, "slo.toml [slo]").bounds)]
-    with pytest.raises(
-        UsageError, match=r"p50 >= 1.00 s \(slo.toml \[slo\]\) and p95 <= 10.0 ms \(triton_slo\) con"
-    ):
+    with pytest.raises(UsageError, match=r"p50 >= 1.00 s \(slo.toml \[slo\]\) and p95 <= 10.0 ms \(triton_slo\) con"):
         resolve(rules, I1)
 
 
