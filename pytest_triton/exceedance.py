@@ -46,7 +46,7 @@ def latency_test(latencies: Floats, limit: float, p: float, *, alpha: float, alp
 
     The binomial test of MLPerf LoadGen ("early stopping") on the effective sample: kept when
     BinomCDF(ceil(t / tau); n_e, 1 - p) <= alpha, missed when P(X >= floor(t / tau)) <= alpha_fail.
-    Kept, too, when it is far below the limit all the time; see ``is_far_below``.
+    Kept, too, when it is far below the limit all the time, and missed when it is far above; see ``is_far_below``.
     Flags beyond the limit are enough: latencies may be infinite. An empty sample decides nothing.
     """
     flags = latencies > limit
@@ -56,7 +56,9 @@ def latency_test(latencies: Floats, limit: float, p: float, *, alpha: float, alp
     factor = inflation(flags, latencies, p)
     worth = effective(size, factor)
     kept_p, missed_p = _tails(over / factor, worth, 1 - p)
-    kept = True if kept_p <= alpha or is_far_below(latencies, limit, p) else False if missed_p <= alpha_fail else None
+    kept = True if kept_p <= alpha or is_far_below(latencies, limit, p) else None
+    if kept is None and (missed_p <= alpha_fail or is_far_above(latencies, limit, p)):
+        kept = False
     return QuantileTest(size, over, factor, worth, kept_p, missed_p, kept)
 
 
@@ -70,13 +72,27 @@ def is_far_below(latencies: Floats, limit: float, p: float) -> bool:
     adds nothing to the false PASSes up to a load of 0.9, and keeps them at 5 % at 0.95; a factor of 2 made that 40 %.
     It is blind, as any rule is, to what the sample has not met: a machine whose speed drifts more slowly than that.
     """
-    size = len(latencies)
-    length = size // BATCHES
-    if size * (1 - p) < BATCHES or latencies.max() > limit:
+    if len(latencies) * (1 - p) < BATCHES or latencies.max() > limit:
         return False
-    batches = np.sort(latencies[size - BATCHES * length :].reshape(BATCHES, length), axis=1)
-    own = batches[:, min(length - 1, math.ceil(p * length) - 1)]
-    return bool(own.max() * _FAR <= limit)
+    return bool(_own_quantiles(latencies, p).max() * _FAR <= limit)
+
+
+def is_far_above(latencies: Floats, limit: float, p: float) -> bool:
+    """Tell whether latency was beyond the limit all the time: the mirror image of ``is_far_below``.
+
+    True when the p-quantile of each of 20 batches is more than four times the limit, in as long a sample. Were the true
+    quantile on the limit, every one of the batches would have to be wrong by that much; spells of a busy machine, which
+    make the effective sample too small for any verdict, cannot do that.
+    """
+    return len(latencies) * (1 - p) >= BATCHES and bool(_own_quantiles(latencies, p).min() > _FAR * limit)
+
+
+def _own_quantiles(latencies: Floats, p: float) -> Floats:
+    """Return the p-quantile of each batch."""
+    length = len(latencies) // BATCHES
+    batches = np.sort(latencies[len(latencies) - BATCHES * length :].reshape(BATCHES, length), axis=1)
+    own: Floats = batches[:, min(length - 1, math.ceil(p * length) - 1)]
+    return own
 
 
 def _tails(over: float, size: int, theta: float) -> tuple[float, float]:

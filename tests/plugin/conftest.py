@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,11 @@ Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture(autouse=True)
-def _outside_of_github(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs of these tests are no part of the job that they may be run in."""
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
-        monkeypatch.delenv(name, raising=False)
+def _runs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of these tests are no part of the job, nor of the workers, that they may be run in."""
+    for name in os.environ:
+        if name.startswith(("GITHUB_", "PYTEST_XDIST_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -348,3 +348,10 @@ def test_permutation_needs_six_pairs() -> None:
 def test_ratios_must_be_positive(ratios: list[float]) -> None:
     with pytest.raises(ValueError, match="positive and finite"):
         ratio_interval(ratios)
+
+
+def test_a_limit_that_everything_exceeds_by_far_is_missed_however_latency_drifts() -> None:
+    # One long spell after the other: the sample is worth two or three independent requests.
+    drifting = np.repeat([0.2, 0.3, 0.25, 0.35], 250)
+    assert latency_test(drifting, 0.001, 0.5, alpha=0.0125, alpha_fail=0.0025).kept is False
+    assert latency_test(drifting, 0.24, 0.5, alpha=0.0125, alpha_fail=0.0025).kept is None
