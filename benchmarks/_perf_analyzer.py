@@ -63,7 +63,8 @@ class PerfAnalyzer:
             words += ["--concurrency-range", str(concurrency), "--max-threads", "16", "-f", str(report)]
             words += ["--measurement-interval", str(int(seconds * 1000 / 3)), "--max-trials", "3", "-s", "999"]
             words += ["--async"] if asynchronous else []
-            self._run(words, timeout=seconds * 4 + 60)
+            # With many threads on a quick model its exit alone can take half a minute.
+            self._run(words, timeout=seconds * 4 + 120)
             (row,) = csv.DictReader(report.open())
         # Over gRPC it does not tell sending and receiving from the network.
         parts: tuple[str, ...] = ("Client Send", "Network+Server Send/Recv", "Server Queue", "Server Compute Input")
