@@ -169,6 +169,16 @@ class WorkerSession:
         )
 
 
+def await_connections(workers: Sequence[WorkerProcess], address: str, engine: str) -> None:
+    """Wait until every worker has connected to ``address``. Raises ``EngineError`` when one cannot."""
+    for worker in workers:
+        answer, _ = worker.receive(timeout=CONNECTING + SLACK)
+        if answer["kind"] == "unreachable":
+            raise EngineError(f"no connection to {address}: {answer['reason']}", hint="Does the server still run?")
+        if answer["kind"] == "unsendable":
+            raise EngineError(f"the {engine} engine cannot send this load: {answer['reason']}")
+
+
 def close_all(workers: Sequence[WorkerProcess]) -> None:
     """End every worker, also when ending one of them fails."""
     if workers:

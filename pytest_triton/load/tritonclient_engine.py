@@ -6,7 +6,6 @@ import pickle
 from dataclasses import replace
 
 from pytest_triton.case import Load
-from pytest_triton.errors import EngineError
 from pytest_triton.load.base import Plan
 from pytest_triton.load.channel import Message
 from pytest_triton.load.description import (
@@ -17,7 +16,7 @@ from pytest_triton.load.description import (
     refuse_load,
 )
 from pytest_triton.load.process import WorkerProcess
-from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, close_all
+from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, await_connections, close_all
 
 
 class TritonclientEngine:
@@ -62,13 +61,7 @@ def _open(plan: Plan) -> WorkerSession:
         for part in range(parts):
             share = {**setup, "part": part}
             workers.append(WorkerProcess(share, [packed], timeout=SLACK, module="tritonclient_worker", packages=True))
-        for worker in workers:
-            answer, _ = worker.receive(timeout=CONNECTING + SLACK)
-            if answer["kind"] == "unreachable":
-                reason = f"no connection to {plan.address}: {answer['reason']}"
-                raise EngineError(reason, hint="Does the server still run?")
-            if answer["kind"] == "unsendable":
-                raise EngineError(f"the tritonclient engine cannot send this load: {answer['reason']}")
+        await_connections(workers, plan.address, TritonclientEngine.name)
     except BaseException:
         close_all(workers)
         raise

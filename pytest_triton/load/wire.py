@@ -23,7 +23,7 @@ from pytest_triton.load.description import (
 from pytest_triton.load.encoding import encode_http, encode_http_sequence
 from pytest_triton.load.encoding_grpc import encode_grpc, encode_grpc_sequence, encode_headers
 from pytest_triton.load.process import WorkerProcess
-from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession
+from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, await_connections
 from pytest_triton.load.validation import Validation
 
 _SAMPLE = 16
@@ -100,12 +100,7 @@ def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSessio
             )
             undo.callback(worker.close)
             workers.append(worker)
-        for worker in workers:
-            answer, _ = worker.receive(timeout=CONNECTING + SLACK)
-            if answer["kind"] == "unreachable":
-                raise EngineError(
-                    f"no connection to {plan.address}: {answer['reason']}", hint="Does the server still run?"
-                )
+        await_connections(workers, plan.address, WireEngine.name)
         undo.pop_all()
     concurrency = 0 if plan.load.open_loop else places
     check = None

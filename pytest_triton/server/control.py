@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,10 +143,7 @@ class ModelControl:
 
     def all_statistics(self) -> dict[str, ServerStatistics]:
         """Return Triton's statistics of every model that is loaded, each one's versions added up."""
-        versions: dict[str, list[Any]] = {}
-        for version in self._get("/v2/models/stats").get("model_stats", ()):
-            versions.setdefault(version["name"], []).append(version)
-        return {name: add_up_statistics({"model_stats": each}) for name, each in versions.items()}
+        return add_up_by_model(self._get("/v2/models/stats").get("model_stats", ()))
 
     def infer(
         self,
@@ -296,6 +293,14 @@ def wait_until_gone(model: str, index: Callable[[], list[dict[str, Any]]], timeo
 def is_present(entry: Mapping[str, Any]) -> bool:
     """Say whether an entry of the repository's index is a model that is loaded, or on its way in or out."""
     return entry.get("state") in {"READY", "LOADING", "UNLOADING"}
+
+
+def add_up_by_model(versions: Iterable[Mapping[str, Any]]) -> dict[str, ServerStatistics]:
+    """Add up the versions of each model in Triton's statistics of all of them."""
+    models: dict[str, list[Mapping[str, Any]]] = {}
+    for version in versions:
+        models.setdefault(version["name"], []).append(version)
+    return {name: add_up_statistics({"model_stats": each}) for name, each in models.items()}
 
 
 def add_up_statistics(answer: Mapping[str, Any]) -> ServerStatistics:

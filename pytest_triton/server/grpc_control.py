@@ -14,6 +14,7 @@ from pytest_triton.server.control import (
     ANSWER_TIMEOUT,
     LOAD_TIMEOUT,
     PROBE_TIMEOUT,
+    add_up_by_model,
     add_up_statistics,
     configuration_as_json,
     wait_until_gone,
@@ -135,10 +136,7 @@ class GrpcControl:
 
     def all_statistics(self) -> dict[str, ServerStatistics]:
         """Return Triton's statistics of every model that is loaded, each one's versions added up."""
-        versions: dict[str, list[Any]] = {}
-        for version in self._statistics(""):
-            versions.setdefault(version["name"], []).append(version)
-        return {name: add_up_statistics({"model_stats": each}) for name, each in versions.items()}
+        return add_up_by_model(self._statistics(""))
 
     def infer(
         self,

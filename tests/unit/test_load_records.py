@@ -266,3 +266,14 @@ def test_any_bytes_are_right_or_wrong(protocol: str, body: bytes) -> None:
     said = Validation([request], protocol, 1)(0, {"answers": [0]}, columns, [memoryview(body)])
     assert columns["status"].tolist() == [WRONG]
     assert set(said) == {WRONG}
+
+
+def test_a_million_requests_take_at_most_64_megabytes() -> None:
+    # Every column at once: no load has as many. Of a stream each further response takes its time, eight bytes.
+    records = Records(["scheduled", "request", "sequence", "responses", "response_at", "answer"])
+    place = Place()
+    place.responses = [1]
+    for _ in range(100):
+        records.add(place, OK, 1)
+    _, contents = records.take()
+    assert sum(map(len, contents)) <= 64 * 100
