@@ -5,6 +5,8 @@ Standard library and ``hpack`` only: this runs in the worker.
 
 from __future__ import annotations
 
+import time
+
 from pytest_triton.load import http2
 from pytest_triton.load.answers import UNSEEN
 from pytest_triton.load.grpc_answer import Block, describe_status
@@ -120,6 +122,8 @@ class GrpcStreams(GrpcChannels):
         if not (response.error or response.content):
             self._fail(place, MALFORMED, f"{self._name} sent an empty response")
             return
+        # Responses that come in one read are taken one after the other, each at its own time.
+        now = time.monotonic_ns()
         place.received += len(message)
         if response.error:
             self._fail(place, _UNKNOWN, f"gRPC stream: {response.error[:500]}")
