@@ -1,6 +1,5 @@
 """Strategies: how much each candidate of a search is measured. One file each, behind ``base.Strategy``."""
 
-from pytest_triton.search.strategies.base import Decision, Measure, Skip, Strategy
-from pytest_triton.search.strategies.exhaustive import Exhaustive
+from pytest_triton.search.strategies.base import Drop, Effort, Keep, Probe, Probed, Step, Strategy, Trial
 
-__all__ = ["Decision", "Exhaustive", "Measure", "Skip", "Strategy"]
+__all__ = ["Drop", "Effort", "Keep", "Probe", "Probed", "Step", "Strategy", "Trial"]
