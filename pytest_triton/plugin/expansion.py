@@ -17,6 +17,7 @@ from pytest_triton.plugin.keys import PLAN
 from pytest_triton.plugin.loads import make_load, read_value, triton_load
 from pytest_triton.plugin.markers import Wish
 from pytest_triton.plugin.slos import rules_of, slo_of
+from pytest_triton.search.settings import Settings
 from pytest_triton.slo_rules import DEFAULT, Rule, Subject, check_names
 
 BEST = "best"
@@ -27,7 +28,7 @@ class Search:
     """A search that several collected tests share. ``points`` maps each candidate's id to its case."""
 
     key: str
-    objective: str
+    settings: Settings
     base: Case
     points: dict[str, Case]
 
@@ -122,13 +123,10 @@ def _check_names(rules: tuple[Rule, ...], subjects: list[Subject], *, search: bo
 
 
 def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:
-    from pytest_triton.search.selection import objective
-
     assert wish.search is not None
     if PLAN not in metafunc.fixturenames:
         raise MarkerError("triton_search needs the triton_perf fixture", hint="add triton_perf as an argument")
     try:
-        objective(wish.search.objective)
         search = _make_search(metafunc, wish)
     except PytestTritonError as error:
         raise MarkerError(f"triton_search: {error.problem}", hint=error.hint, details=error.details) from None
@@ -143,7 +141,7 @@ def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
     from pytest_triton.search.space import expand as expand_axes
 
     assert wish.search is not None
-    axes: dict[str, Any] = dict(wish.search.axes)
+    axes: dict[str, Any] = dict(wish.search.axes or {})
     loads = dict(wish.loads)
     for field in wish.expanded:
         # A list in triton_load beside a search is one more axis of it.
@@ -163,8 +161,13 @@ def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
     if single.get("concurrency") in (None, "auto") and "concurrency" not in wish.expanded and not first.open_loop:
         first = replace(first, concurrency="auto")
     base = replace(base, load=first)
-    key = digest([metafunc.definition.nodeid, wish.search.objective, [case.key for case in points.values()]])
-    return Search(key, wish.search.objective, base, points)
+    settings = wish.search.settings
+    strategy, _ = options.setting(metafunc.config, "strategy")
+    if strategy:
+        settings = replace(settings, strategy=strategy)  # type: ignore[arg-type]
+    objectives = [each.name for each in settings.objectives]
+    key = digest([metafunc.definition.nodeid, objectives, [case.key for case in points.values()]])
+    return Search(key, settings, base, points)
 
 
 def _with_slos(search: Search, wish: Wish, metafunc: pytest.Metafunc) -> Search:

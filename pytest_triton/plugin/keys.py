@@ -27,8 +27,12 @@ MARKERS = {
     "triton_input": "triton_input(shape={}, data=None, seed=0, count=1, validate='none'): what the requests carry. "
     "Shapes as in dims, a size (low, high) drawn for each request; data is 'zero', a path (.npz, a folder, or Perf "
     "Analyzer's .json), a callable (rng, inputs), or maps inputs to an array, a scalar or a (low, high) range.",
-    "triton_search": "triton_search(axes, objective='throughput'): measure every combination of the axes, fields of "
-    "ModelConfig or of the load, each mapped to a list of values, and pick the best.",
+    "triton_search": "triton_search(axes=None, objective='throughput', *, strategy='race', exclude=None, trials=None, "
+    "sampler='tpe', storage=None, seed=0, reference=None, tolerance=None, unload_first=False, restart='needed'): "
+    "measure the combinations of the axes, fields of ModelConfig or of the load, each mapped to a list of values, a "
+    "Range or Powers, and pick the best; or candidates given whole, a mapping each, by their names. Without axes: what "
+    "the model and the machine allow. exclude(values) leaves a combination out. strategy is 'race', 'exhaustive' or "
+    "'optuna', which proposes so many trials. reference is an ONNX file or a callable that the outputs must agree with.",
 }
 """The markers, with their signatures."""
 

@@ -16,6 +16,7 @@ from pytest_triton.case import Inputs, Load
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
 from pytest_triton.plugin.keys import MARKERS
 from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
+from pytest_triton.plugin.search_marker import SearchWish, triton_search
 from pytest_triton.slo import SLO
 from pytest_triton.slo_rules import LOAD_FIELDS, Reading, Rule
 
@@ -43,14 +44,6 @@ class Wish:
         """Make the load of one case. Raises ``MarkerError`` when values contradict each other."""
         load: Load = _named("triton_load", lambda: make_load(values))
         return load
-
-
-@dataclass(frozen=True, slots=True)
-class SearchWish:
-    """A ``triton_search`` marker."""
-
-    axes: Mapping[str, Any]
-    objective: str = "throughput"
 
 
 def _model(name: str) -> str:
@@ -99,12 +92,6 @@ def _is_size(size: Any) -> bool:
     return _is_count(size, 0)
 
 
-def _search(axes: Any, objective: str = "throughput") -> SearchWish:
-    if not isinstance(axes, Mapping) or not axes:
-        raise UsageError("the axes are no mapping, or empty", hint="write {'instance_group.count': [1, 2]}")
-    return SearchWish(axes, objective)
-
-
 @dataclass(frozen=True, slots=True)
 class _Slo:
     """A ``triton_slo`` marker, its bounds read, but not yet whom they are for."""
@@ -126,7 +113,7 @@ _READERS: dict[str, Callable[..., Any]] = {
     "triton_load": triton_load,
     "triton_slo": _slo,
     "triton_input": _input,
-    "triton_search": _search,
+    "triton_search": triton_search,
 }
 
 
@@ -148,7 +135,9 @@ def read(marks: Iterable[pytest.Mark], folder: Path, own: Sequence[pytest.Mark] 
             found.setdefault(mark.name, _read(mark))
         elif mark.name.startswith("triton_"):
             raise MarkerError(f"unknown marker {mark.name!r}", hint=nearest(mark.name, MARKERS))
-    search = found.get("triton_search")
+    search: SearchWish | None = found.get("triton_search")
+    if search is not None:
+        search = _named("triton_search", lambda: found["triton_search"].place(folder))
     loads = found.get("triton_load", triton_load())
     expanded = frozenset(name for name, value in loads.items() if is_list(name, value))
     said = {name: list(value) if name in expanded else [value] for name, value in loads.items()}

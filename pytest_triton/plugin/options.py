@@ -101,6 +101,13 @@ OPTIONS = {
             metavar="warn|fail|pass",
         ),
         Option("max-duration", "60s", "longest time for one measurement, as in 2m", metavar="TIME"),
+        Option(
+            "strategy",
+            "",
+            "how every search goes about it, whatever its marker says: race, exhaustive or optuna",
+            choices=("race", "exhaustive", "optuna"),
+            metavar="race|exhaustive|optuna",
+        ),
         Option("budget", "", "time for each search, as in 10m; what is left is skipped", metavar="TIME"),
         Option("apply-best", "", "install a search's winner in the repository; the original is kept", flag=True),
         Option("smoke", "", "one short load per case: does everything work? Judges nothing", flag=True),

@@ -98,7 +98,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             model=model,
             hint="run the whole test, not only its [best] case",
         )
-    by = metric(search.objective)
+    by = metric(search.settings.objective.name)
     with perf.lease() as bench:
         winner = confirm(
             bench,
@@ -118,7 +118,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
         evaluation = Evaluation(winner.case, deployment, winner.measurement, winner.verdict)
         summary = summarise(
             winner,
-            search.objective,
+            search.settings.objective.name,
             records,
             candidates=len(search.points),
             default=bench.deployer.default(model),
