@@ -61,6 +61,18 @@ class Objective:
             high *= max(ends[1] or 0.0, _LEAST) ** factor.power
         return Estimate(value, low if known[0] else None, high if known[1] else None)
 
+    def quotient(self, one: float, other: float) -> float:
+        """Return how many times better ``one`` is than ``other``: above 1 it is, whichever way is better.
+
+        A value of 0 (nothing was served) is a tiny one, an infinite one (all failed) a huge one: hopeless either way.
+        """
+        ratio = min(max(one, _LEAST), 1 / _LEAST) / min(max(other, _LEAST), 1 / _LEAST)
+        return ratio if self.better is Better.HIGHER else 1 / ratio
+
+    def gain(self, quotient: float) -> float:
+        """Return as a fraction of the other's value what ``quotient`` times better is: 0.67 is 67 % more or less."""
+        return quotient - 1 if self.better is Better.HIGHER else 1 - 1 / quotient
+
     def show(self, value: float | None) -> str:
         """Write a value: ``431/s``, ``25 ms``, ``120/s per instance``, or a plain number for a weighted one."""
         if value is None:
@@ -80,14 +92,17 @@ class Objective:
 def objective(wish: Any) -> Objective:
     """Read one objective: ``"throughput"``, ``"p99"``, ``"throughput/instances"``, or ``{"throughput": 3, "p99": 1}``.
 
-    Weights are relative: they are scaled to add up to 1, and a weighted objective is the product of its metrics,
+    The name of every objective reads back as itself, so ``"3 throughput + 1 p99"`` says the last one, too. Weights are
+    relative: they are scaled to add up to 1, and a weighted objective is the product of its metrics,
     each raised to its weight, a metric that is better when lower dividing. To first order that is the weighted sum of
     the relative gains. Raises ``UsageError`` naming what is wrong.
     """
     if isinstance(wish, Objective):
         return wish
     if isinstance(wish, str):
-        return _ratio(*map(str.strip, wish.split("/", 1))) if "/" in wish else _single(wish)
+        if "+" in wish:
+            return _weighted(_read_weights(wish))
+        return _ratio(*map(str.strip, wish.split("/", 1))) if "/" in wish else _single(wish.strip())
     if isinstance(wish, Mapping) and wish:
         return _weighted(wish)
     raise UsageError(
@@ -122,9 +137,24 @@ def _ratio(over: str, under: str) -> Objective:
         raise UsageError(f"objective {over}/{under}: cannot divide by {under!r}", hint=nearest(under, _PER))
     if top.better is not Better.HIGHER:
         raise UsageError(
-            f"objective {over}/{under}: {over} is better when it is lower", hint="Divide a throughput, as in throughput/"
+            f"objective {over}/{under}: {over} is better when it is lower",
+            hint=f"Divide what is better when it is higher, as in 'throughput/{under}'.",
         )
     return Objective(f"{over}/{under}", Better.HIGHER, (Factor(over, 1.0), Factor(under, -1.0)), top.unit)
+
+
+def _read_weights(text: str) -> dict[str, float]:
+    """Read ``3 throughput + 1 p99``; a metric without a weight has 1."""
+    weights: dict[str, float] = {}
+    for part in text.split("+"):
+        weight, _, name = part.strip().rpartition(" ")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            raise UsageError(
+                f"objective {text!r}: {part.strip()!r} is no weight and metric", hint="Write '3 throughput + 1 p99'."
+            ) from None
+    return weights
 
 
 def _weighted(wish: Mapping[Any, Any]) -> Objective:
@@ -140,7 +170,7 @@ def _weighted(wish: Mapping[Any, Any]) -> Objective:
     )
     if len(factors) == 1:
         return _single(next(iter(shares)))
-    return Objective(" + ".join(f"{share:.3g} {name}" for name, share in shares.items()), Better.HIGHER, factors)
+    return Objective(" + ".join(f"{share:.4g} {name}" for name, share in shares.items()), Better.HIGHER, factors)
 
 
 def dominates(one: Sequence[Estimate | None], other: Sequence[Estimate | None], by: Sequence[Objective]) -> bool:
@@ -148,9 +178,7 @@ def dominates(one: Sequence[Estimate | None], other: Sequence[Estimate | None], 
     if any(value is None for value in (*one, *other)):
         return False
     signs = [1.0 if each.better is Better.HIGHER else -1.0 for each in by]
-    gaps = [
-        sign * (a.value - b.value) for sign, a, b in zip(signs, _known(one), _known(other), strict=True)
-    ]
+    gaps = [sign * (a.value - b.value) for sign, a, b in zip(signs, _known(one), _known(other), strict=True)]
     return all(gap >= 0 for gap in gaps) and any(gap > 0 for gap in gaps)
 
 
