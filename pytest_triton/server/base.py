@@ -120,7 +120,7 @@ class Control(Protocol):
 
 
 class Server(Protocol):
-    """A Triton server. ``start`` and ``stop`` may be called once each, in this order."""
+    """A Triton server. ``start`` comes first; ``restart`` may follow, any number of times; ``stop`` comes last."""
 
     @property
     def kind(self) -> str:
@@ -146,6 +146,10 @@ class Server(Protocol):
     def log(self) -> Path | None:
         """The file its log goes to, if it is known."""
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of ``tritonserver`` that ``restart`` gave it besides its usual ones; names have ``_``."""
+
     def start(self) -> None:
         """Start it and wait until it is ready.
 
@@ -155,6 +159,12 @@ class Server(Protocol):
 
     def stop(self) -> None:
         """End it and everything it started. Safe to call at any time."""
+
+    def restart(self, options: Mapping[str, Any]) -> None:
+        """End it, if it still runs, and start it with ``options`` besides its usual ones. No model is loaded then.
+
+        Raises what ``start`` does, and ``ServerUnavailable`` when it is not ours to start.
+        """
 
     def check(self) -> None:
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""

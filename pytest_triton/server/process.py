@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pytest_triton.errors import RepositoryError, ServerDied, ServerStartError
 from pytest_triton.observation import ResourceUsage
@@ -16,6 +17,7 @@ from pytest_triton.server.arguments import LaunchArguments, make_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
+from pytest_triton.server.options import join_words
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.supervised import SupervisedProcess, describe_status
 from pytest_triton.server.supervisor import remove_directories
@@ -58,6 +60,7 @@ class ChildServer(ABC):
         self._repository = repository.resolve()
         self._output = output
         self._user_arguments = tuple(arguments)
+        self._options: Mapping[str, Any] = {}
         self._start_timeout = start_timeout
         self._private: Path | None = None
         self._kept_log: Path | None = None
@@ -113,6 +116,11 @@ class ChildServer(ABC):
         return self._kept_log or self._output_file
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """What ``restart`` gave it besides its usual arguments."""
+        return self._options
+
+    @property
     def version(self) -> str:
         """The server's own version, "" before it was started."""
         return self._version
@@ -164,7 +172,7 @@ class ChildServer(ABC):
             launch.arguments,
             repositories=(self._repository, self._aliases_directory),
             shm_prefix=name,
-            user=self._user_arguments,
+            user=join_words(self._user_arguments, self._options),
         )
         try:
             self._process = SupervisedProcess(
@@ -208,6 +216,15 @@ class ChildServer(ABC):
                 remove_directories([str(self._private)])
                 self._private = None
             self._aliases.clear()
+
+    def restart(self, options: Mapping[str, Any]) -> None:
+        """End it and start it with ``options``; the aliases that were given out are there again."""
+        aliases = list(self._aliases)
+        self.stop()
+        self._options = dict(options)
+        self.start()
+        for model in aliases:
+            self.alias(model)
 
     def check(self) -> None:
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import OptionError, ServerDied, ServerUnavailable
 from pytest_triton.observation import ResourceUsage
@@ -13,6 +13,7 @@ from pytest_triton.server.address import parse_endpoints
 from pytest_triton.server.base import Control, Endpoints
 from pytest_triton.server.control import ModelControl
 from pytest_triton.server.grpc_control import GrpcControl
+from pytest_triton.server.options import as_words
 from pytest_triton.server.transport import NO_HEADERS
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class RemoteServer:
         """None: it lies elsewhere."""
         return None
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """None: its command line is its owner's."""
+        return {}
+
     def start(self) -> None:
         """Look whether it is there and ready. Raises ``ServerUnavailable`` when it is not."""
         trouble = self._control.trouble()
@@ -87,6 +93,14 @@ class RemoteServer:
 
     def stop(self) -> None:
         """Do nothing: it is not ours to end."""
+
+    def restart(self, options: Mapping[str, Any]) -> None:
+        """Raise ``ServerUnavailable``: it is not ours to end."""
+        wanted = " ".join(as_words(options))
+        raise ServerUnavailable(
+            f"the Triton at {self._url} cannot be started anew" + (f" with {wanted}" if wanted else ""),
+            hint="Drop the server's options and restart= from the search, or let pytest-triton start the server.",
+        )
 
     def check(self) -> None:
         """Raise ``ServerDied`` when it does not answer any more."""
