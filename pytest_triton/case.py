@@ -22,16 +22,29 @@ Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 class Candidate:
     """A model with a configuration patch: paths of ``ModelConfig`` fields set to values.
 
-    An empty patch is the default configuration: the model as its repository has it.
+    An empty patch is the default configuration: the model as its repository has it. ``server`` has the options of
+    ``tritonserver`` that it needs (``cache_config``, with ``_``). ``composing`` has patches of other models that are
+    served with it: those that an ensemble calls, or those under a load of their own beside it.
     """
 
     model: str
     patch: Mapping[str, Value] = field(default_factory=dict)
+    server: Mapping[str, Value] = field(default_factory=dict)
+    composing: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """A digest that is the same in every process and every run for the same candidate."""
-        return digest({"model": self.model, "patch": dict(self.patch)})
+        return digest(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the candidate as JSON has it; what is as by default is left out, but for the patch."""
+        said: dict[str, Any] = {"model": self.model, "patch": dict(self.patch)}
+        if self.server:
+            said["server"] = dict(self.server)
+        if self.composing:
+            said["composing"] = {model: dict(patch) for model, patch in self.composing.items()}
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +185,7 @@ class Case:
         """A digest of candidate, load and input shapes: the same case in every run has the same key."""
         return digest(
             {
-                "model": self.candidate.model,
-                "patch": dict(self.candidate.patch),
+                **self.candidate.as_dict(),
                 "load": self.load.as_dict(),
                 "shapes": {name: list(shape) for name, shape in self.inputs.shapes.items()},
                 "seed": self.inputs.seed,
