@@ -109,6 +109,7 @@ OPTIONS = {
             metavar="race|exhaustive|optuna",
         ),
         Option("budget", "", "time for each search, as in 10m; what is left is skipped", metavar="TIME"),
+        Option("fresh", "", "measure anew what an interrupted search has measured already", flag=True),
         Option("apply-best", "", "install a search's winner in the repository; the original is kept", flag=True),
         Option("smoke", "", "one short load per case: does everything work? Judges nothing", flag=True),
         Option(

@@ -38,6 +38,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE triton_latencies (record {reference} PRIMARY KEY REFERENCES triton_records (id), "
         "sketch {bytes} NOT NULL)",
     ),
+    (
+        "ALTER TABLE triton_records ADD COLUMN reused BOOLEAN NOT NULL DEFAULT FALSE",
+        "CREATE INDEX triton_records_of_a_search ON triton_records (search, began)",
+    ),
 )
 """What leads from each version of the schema to the next. An empty database is version 0."""
 
@@ -74,11 +78,15 @@ records = Table(
     Column("verdict", Text),
     Column("search", Text),
     Column("candidate", Boolean),
+    Column("reused", Boolean),
     Column("fingerprint", Text),
     Column("revision", Text),
     Column("document", JSON),
 )
-"""The records; ``document`` is all of one, what is looked for stands beside it. ``candidate``: it is of a search."""
+"""The records; ``document`` is all of one, what is looked for stands beside it.
+
+``candidate``: it is of a search; ``reused``: it is a copy of an earlier run's.
+"""
 
 latencies = Table("triton_latencies", _tables, Column("record", Integer), Column("sketch", LargeBinary))
 """The sketches of single requests, apart because they are larger than the rest and rarely wanted."""

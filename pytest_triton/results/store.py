@@ -51,6 +51,7 @@ class Store:
                     verdict=record.verdict,
                     search=record.search,
                     candidate=bool(record.point),
+                    reused=bool(record.reused),
                     fingerprint=_put(connection, schema.fingerprints, apart["fingerprint"]),
                     revision=_put(connection, schema.revisions, apart["revision"]),
                     document=values,
@@ -67,19 +68,35 @@ class Store:
         query = _whole().where(records.c.run == run).order_by(records.c.id)
         return self._read(query.where(records.c.search == search) if search else query)
 
+    def newest(self, search: str, *, before: str) -> list[Record]:
+        """Return the records of a search in the run that measured a candidate of it last, oldest first.
+
+        The run ``before`` which that was is left out, and so are latencies.
+        """
+        records = schema.records
+        query = (
+            select(records.c.run)
+            .where(records.c.search == search, records.c.candidate, records.c.run != before)
+            .order_by(records.c.began.desc(), records.c.id.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            run = connection.execute(query).scalar() if connection is not None else None
+        return self.read(run, search=search) if run is not None else []
+
     def history(
         self, model: str, *, case: str = "", last: int = 20, candidates: bool = False, latencies: bool = False
     ) -> list[Record]:
         """Return the ``last`` records of each test of ``model``: test after test, each from the oldest on.
 
-        ``case`` is a part of the test's id. A search's candidates are left out unless asked for, and so are the
-        sketches of the latencies.
+        ``case`` is a part of the test's id. A search's candidates are left out unless asked for, their copies in later
+        runs always, and the sketches of the latencies unless asked for.
         """
         records = schema.records
         age = func.row_number().over(
             partition_by=records.c.test, order_by=(records.c.began.desc(), records.c.id.desc())
         )
-        chosen = select(records.c.id, age.label("age")).where(records.c.model == model)
+        chosen = select(records.c.id, age.label("age")).where(records.c.model == model, records.c.reused.is_(False))
         if case:
             chosen = chosen.where(records.c.test.contains(case, autoescape=True))
         if not candidates:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import pytest
@@ -93,6 +94,22 @@ def test_history_gives_the_last_records_of_each_test(store):
     assert store.count_candidates("m", case="test_b") == 0
 
 
+def test_the_newest_run_of_a_search_is_found_and_its_copies_are_no_history(store):
+    assert store.newest("s", before="now") == []
+    first = [record(f"test[i{n}]", run="first", search="s", point=f"i{n}", began=float(n)) for n in (1, 2)]
+    end = record("test[best]", run="first", search="s", began=3.0)
+    copy = replace(first[0], run="second", reused="first")
+    other = record("test[i1]", run="third", search="other", point="i1", began=9.0)
+    for each in (*first, end, copy, other):
+        store.append(each)
+    # A run that has copies only has measured nothing later than the first one did.
+    assert store.newest("s", before="now") == [*first, end]
+    assert store.newest("s", before="first") == [copy]
+    assert [each.run for each in store.history("m", case="i1", candidates=True)] == ["first", "third"]
+    store.append(record("test[i2]", run="second", search="s", point="i2", began=4.0))
+    assert [each.point for each in store.newest("s", before="now")] == ["i1", "i2"]
+
+
 def test_what_records_share_is_stored_once(tmp_path):
     path = tmp_path / "results.db"
     for cores in (1, 2, 2):
@@ -163,8 +180,9 @@ def test_latencies_are_kept_apart(store):
     assert store.history("m", latencies=True) == [one, record("test_other")]
 
 
-OLDER = {
-    1: """
+OLDER = dict.fromkeys(
+    (1, 2),
+    """
         INSERT INTO triton_fingerprints VALUES ('f', '{"cpu": "old"}');
         INSERT INTO triton_revisions VALUES ('r', '{}');
         INSERT INTO triton_records
@@ -173,7 +191,7 @@ OLDER = {
             '{"id": "test_it", "key": "k", "model": "m", "configuration": {}, "load": {}, "slo": {}, "verdict": "PASS",
               "run": "now", "began": 1.0, "latencies": "AAEC"}')
     """,
-}
+)
 """How each older version of the schema held the same record."""
 
 
