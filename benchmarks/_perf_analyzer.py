@@ -34,11 +34,11 @@ class PerfAnalyzer:
     """The binary at ``program``, with ``libraries`` in front of ``LD_LIBRARY_PATH``."""
 
     def __init__(self, program: Path, libraries: Path | None = None) -> None:
-        self._program = program
-        self._environment = dict(os.environ)
+        self.program = program
+        self.environment = dict(os.environ)
         if libraries is not None:
             paths = [str(libraries), os.environ.get("LD_LIBRARY_PATH", "")]
-            self._environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
+            self.environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
         self.version = self._run(["--version"], timeout=30).strip() or "unknown version"
 
     def measure(
@@ -60,7 +60,9 @@ class PerfAnalyzer:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.csv"
             words = ["-m", model, "-u", address, "-i", protocol, "--input-data", "random", "--shape", shape]
-            words += ["--concurrency-range", str(concurrency), "--max-threads", "16", "-f", str(report)]
+            # A synchronous request takes a thread of its own.
+            words += ["--concurrency-range", str(concurrency), "--max-threads", str(max(16, concurrency))]
+            words += ["-f", str(report)]
             words += ["--measurement-interval", str(int(seconds * 1000 / 3)), "--max-trials", "3", "-s", "999"]
             words += ["--async"] if asynchronous else []
             # With many threads on a quick model its exit alone can take half a minute.
@@ -82,8 +84,8 @@ class PerfAnalyzer:
 
     def _run(self, words: list[str], *, timeout: float) -> str:
         ran = subprocess.run(
-            [str(self._program), *words],
-            env=self._environment,
+            [str(self.program), *words],
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
