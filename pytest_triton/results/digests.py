@@ -1,13 +1,14 @@
-"""Digests of what was measured: a model's files, and the configuration that a server applied."""
+"""Digests of what was measured: a model's files, the configuration that a server applied, what the requests carry."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.repository.layout import CONFIGURATION
 
@@ -48,6 +49,49 @@ def digest_model(folder: Path) -> str:
     except OSError:
         return ""
     return whole.hexdigest()[:_DIGITS] if folder.is_dir() else ""
+
+
+def digest_value(value: Any) -> str:
+    """Return 16 hex digits of what a marker was given: a path's contents, arrays, code by its text, and plain values.
+
+    What the code calls is not looked at. A thing that shows nothing of itself but where it lies in memory has another
+    digest in every run.
+    """
+    return hashlib.sha256("\n".join(_describe(value)).encode(errors="surrogateescape")).hexdigest()[:_DIGITS]
+
+
+def _describe(value: Any) -> Iterator[str]:
+    if isinstance(value, str | Path) and (isinstance(value, Path) or os.path.isabs(value)):
+        path = Path(value)
+        yield digest_model(path) if path.is_dir() else _digest_whole(path)
+    elif isinstance(value, Mapping):
+        yield "{"
+        for key, item in sorted(value.items(), key=lambda pair: str(pair[0])):
+            yield str(key)
+            yield from _describe(item)
+        yield "}"
+    elif isinstance(value, list | tuple):
+        yield "["
+        for item in value:
+            yield from _describe(item)
+        yield "]"
+    elif hasattr(value, "tobytes") and hasattr(value, "dtype"):
+        yield f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    elif callable(value):
+        try:
+            yield inspect.getsource(value)
+        except (OSError, TypeError):
+            yield repr(value)
+    else:
+        yield repr(value)
+
+
+def _digest_whole(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _digest_file(str(path), status.st_size, status.st_mtime_ns)
+    except OSError:
+        return ""
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -22,11 +22,10 @@ class Record:
     configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took.
     ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
     where there was nothing to decide early).
-    ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. On the
-    others ``standing`` says where in it they stand: the ``objective`` and which way it is ``better``, their ``value``
-    of it and how that is ``shown``, and of how many ``candidates`` they are one. ``basis`` are digests, by what they are
-    of, of what else a candidate's result rests on; ``reused`` is the run that measured it, where that was an earlier
-    one.
+    ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
+    candidate's ``sought`` names the ``objectives`` of its search and the number of its ``candidates``, ``basis`` holds
+    digests of what else its result rests on, by what they are of, and ``reused`` is the run that measured it, where that
+    was an earlier one.
 
     ``fingerprint`` says where it was measured, ``revision`` which state of the source; ``model_files`` and ``applied``
     are digests of the model's files and of the configuration that the server applied, empty where not known.
@@ -54,7 +53,7 @@ class Record:
     point: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
-    standing: Mapping[str, Any] = field(default_factory=dict)
+    sought: Mapping[str, Any] = field(default_factory=dict)
     basis: Mapping[str, str] = field(default_factory=dict)
     reused: str = ""
     run: str = ""
