@@ -172,8 +172,9 @@ class Server(Protocol):
     def usage(self) -> ResourceUsage:
         """Return what its processes use at this moment."""
 
-    def alias(self, model: str) -> str | None:
-        """Return a second name under which ``model`` can be loaded beside itself, or None if it cannot.
+    def alias(self, model: str, number: int = 1) -> str | None:
+        """Return another name under which ``model`` can be loaded beside itself, or None if it cannot.
 
-        With it, two configurations of one model are compared in alternation without a reload between them.
+        With one, two configurations of a model are compared in alternation without a reload between them; with
+        several, by their ``number``, more than two.
         """

@@ -67,7 +67,7 @@ class ChildServer(ABC):
         self._process: SupervisedProcess | None = None
         self._launched: LaunchArguments | None = None
         self._control: ModelControl | None = None
-        self._aliases: dict[str, str] = {}
+        self._aliases: dict[tuple[str, int], str] = {}
         self._version = ""
 
     @property
@@ -223,8 +223,8 @@ class ChildServer(ABC):
         self.stop()
         self._options = dict(options)
         self.start()
-        for model in aliases:
-            self.alias(model)
+        for model, number in aliases:
+            self.alias(model, number)
 
     def check(self) -> None:
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
@@ -245,23 +245,23 @@ class ChildServer(ABC):
             return ResourceUsage(at_ns=time.monotonic_ns())
         return measure_usage(pid, self._control.gpu_figures())
 
-    def alias(self, model: str) -> str | None:
-        """Return a second name under which ``model`` can be loaded: a link in a second repository of our own.
+    def alias(self, model: str, number: int = 1) -> str | None:
+        """Return another name under which ``model`` can be loaded: a link in a second repository of our own.
 
-        Triton loads it with a configuration given to the load API, whose name is the alias; without one only when
-        the model's config.pbtxt does not carry its name.
+        There may be several, by ``number``. Triton loads it with a configuration given to the load API, whose name is
+        the alias; without one only when the model's config.pbtxt does not carry its name.
         """
         folder = self._repository / model
         if self._private is None or not folder.is_dir():
             return None
-        if model not in self._aliases:
-            number = 2
-            while (self._repository / f"{model}__{number}").exists():
-                number += 1
-            alias = f"{model}__{number}"
+        if (model, number) not in self._aliases:
+            end = 2
+            while (self._repository / f"{model}__{end}").exists() or f"{model}__{end}" in self._aliases.values():
+                end += 1
+            alias = f"{model}__{end}"
             (self._aliases_directory / alias).symlink_to(folder, target_is_directory=True)
-            self._aliases[model] = alias
-        return self._aliases[model]
+            self._aliases[model, number] = alias
+        return self._aliases[model, number]
 
     def _make_private(self, name: str) -> Path:
         private = Path(tempfile.gettempdir()) / name

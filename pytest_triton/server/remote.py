@@ -112,7 +112,7 @@ class RemoteServer:
         """Return nothing but the time: its processes cannot be seen from here."""
         return ResourceUsage(at_ns=time.monotonic_ns())
 
-    def alias(self, model: str) -> str | None:
+    def alias(self, model: str, number: int = 1) -> str | None:
         """None: its repository lies elsewhere."""
         return None
 
