@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_triton.measurement import Measurement
     from pytest_triton.metrics import Estimate
     from pytest_triton.protocol import Effort, measure
+    from pytest_triton.search.values import Powers, Range
     from pytest_triton.server import EmbeddedServer, LocalServer, RemoteServer
     from pytest_triton.slo import SLO, Bound
     from pytest_triton.verdict import Outcome, Verdict, judge
@@ -40,7 +41,9 @@ __all__ = [
     "Measurement",
     "Outcome",
     "Phases",
+    "Powers",
     "PytestTritonError",
+    "Range",
     "RemoteServer",
     "SLOViolation",
     "Verdict",
@@ -54,6 +57,7 @@ _HOMES = {
     "protocol": ("Effort", "measure"),
     "measurement": ("Measurement",),
     "metrics": ("Estimate",),
+    "search.values": ("Powers", "Range"),
     "server": ("EmbeddedServer", "LocalServer", "RemoteServer"),
     "slo": ("SLO", "Bound"),
     "verdict": ("Outcome", "Verdict", "judge"),

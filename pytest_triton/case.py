@@ -37,6 +37,15 @@ class Candidate:
         """A digest that is the same in every process and every run for the same candidate."""
         return digest(self.as_dict())
 
+    @property
+    def settings(self) -> dict[str, Value]:
+        """Everything that it sets, by the names that a search's axes have."""
+        return {
+            **self.patch,
+            **{f"server.{option}": value for option, value in self.server.items()},
+            **{f"{model}:{path}": value for model, patch in self.composing.items() for path, value in patch.items()},
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """Return the candidate as JSON has it; what is as by default is left out, but for the patch."""
         said: dict[str, Any] = {"model": self.model, "patch": dict(self.patch)}
@@ -101,6 +110,8 @@ class Load:
     ``Phases`` say; ``arrivals`` is ``poisson``, ``constant``, or the path of a file with one interval in microseconds
     a line, which begins anew after its end.
 
+    A concurrency or a rate of ``auto`` is looked for: the load at which the model delivers most within its SLO.
+
     ``sequence_length`` makes a request one of a sequence for a stateful model: so many requests with one correlation
     id, or ``(low, high)`` to draw the length of each sequence from, both included. Then ``concurrency`` is how many
     sequences are under way at a time, in open loop too.
@@ -112,7 +123,7 @@ class Load:
     concurrency: int | Literal["auto"] = 1
     batch_size: int = 1
     protocol: Literal["http", "grpc"] = "http"
-    rate: float | Phases | None = None
+    rate: float | Phases | Literal["auto"] | None = None
     arrivals: str = "poisson"
     sequence_length: int | tuple[int, int] | None = None
     streaming: bool = False

@@ -17,6 +17,8 @@ def refuse_load(engine: str, load: Load) -> str | None:
     """Say why no engine can send ``load``, or None."""
     if not isinstance(load.concurrency, int) or load.concurrency < 1:
         return f"the {engine} engine needs a concurrency of at least 1, not {load.concurrency!r}"
+    if load.rate == "auto":
+        return f"the {engine} engine needs a rate in numbers, not 'auto'"
     if load.streaming and load.protocol != "grpc":
         return "only gRPC streams: write protocol='grpc'"
     return None
@@ -53,6 +55,7 @@ def describe_arrivals(plan: Plan) -> dict[str, Any] | None:
         return None
     if load.arrivals not in ("poisson", "constant"):
         return {"intervals": read_intervals(Path(load.arrivals))}
+    assert load.rate != "auto"
     phases = load.rate.as_list() if isinstance(load.rate, Phases) else [[math.inf, load.rate, load.rate]]
     return {"phases": phases, "constant": load.arrivals == "constant", "seed": plan.seed}
 

@@ -55,6 +55,8 @@ class PerfAnalyzerEngine:
             return f"Perf Analyzer needs a concurrency of at least 1, not {load.concurrency!r}"
         if isinstance(load.rate, Phases):
             return "Perf Analyzer cannot change its rate as Phases say"
+        if load.rate == "auto":
+            return "Perf Analyzer needs a rate in numbers, not 'auto'"
         if load.streaming and load.protocol != "grpc":
             return "only gRPC streams: write protocol='grpc'"
         if load.shared_memory == "cuda":

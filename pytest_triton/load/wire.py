@@ -117,7 +117,7 @@ def _places(load: Load) -> int:
     rate = 0.0
     if isinstance(load.rate, Phases):
         rate = max(max(phase.first, phase.last) for phase in load.rate.phases)
-    elif load.rate is not None:
+    elif isinstance(load.rate, int | float):
         rate = load.rate
     return max(_PLACES, min(256, math.ceil(rate * _PLACE_SECONDS)))
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytest_triton.case import Load, Phases
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
 from pytest_triton.quantities import Unit, parse
+from pytest_triton.search.values import Powers, Range
 
 _CHECKED_BYTES = 2**20
 """A file of intervals that is larger is read only when it is used."""
@@ -34,7 +35,7 @@ def triton_load(
 
 def is_list(name: str, value: Any) -> bool:
     """Tell whether ``value`` means one case each: a pair of lengths is one value."""
-    return isinstance(value, list) or (isinstance(value, tuple) and name != "sequence_length")
+    return isinstance(value, list | Range | Powers) or (isinstance(value, tuple) and name != "sequence_length")
 
 
 def read_value(name: str, value: Any, folder: Path) -> Any:
@@ -66,15 +67,15 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _rate(value: Any) -> float | Phases | None:
-    if value is None or isinstance(value, Phases):
-        return value
+def _rate(value: Any) -> float | Phases | Literal["auto"] | None:
+    if value in (None, "auto") or isinstance(value, Phases):
+        return value  # type: ignore[no-any-return]
     try:
         rate = parse(value, Unit.PER_SECOND)
     except UsageError as error:
         raise UsageError(f"rate={value!r}: {error.problem}", hint=error.hint) from None
     if not 0 < rate < math.inf:
-        raise UsageError(f"rate={value!r}", hint="write a rate above 0, as in '400/s'")
+        raise UsageError(f"rate={value!r}", hint="write a rate above 0, as in '400/s', or 'auto'")
     return rate
 
 

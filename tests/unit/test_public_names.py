@@ -16,6 +16,8 @@ TYPES = {
     "Measurement",
     "Outcome",
     "Phases",
+    "Powers",
+    "Range",
     "SLO",
     "Verdict",
 }
