@@ -57,6 +57,15 @@ def lease(
         yield
 
 
+def is_held(device: str = "cpu", *, folder: Path | None = None) -> bool:
+    """Tell whether anybody measures on ``device``, or waits for it, just now."""
+    try:
+        with lease(device, timeout=0.0, folder=folder):
+            return False
+    except LeaseError:
+        return True
+
+
 @dataclass(slots=True)
 class _Wait:
     """Waiting for one device, through both of its locks."""

@@ -157,5 +157,8 @@ class _Controller:
         from pytest_triton.plugin import state
 
         # A worker that crashed leaves none.
-        for trouble in getattr(node, "workeroutput", {}).get(state.TROUBLES, ()):
+        left = getattr(node, "workeroutput", {})
+        for trouble in left.get(state.TROUBLES, ()):
             state.of(self._config).troubled(trouble)
+        for note in left.get(state.NOTES, ()):
+            state.of(self._config).noted(note)

@@ -18,9 +18,15 @@ _WORDS = {
     "unloadable": ("u", "yellow"),
     "disqualified": ("d", "yellow"),
     "skipped": ("s", "yellow"),
+    "reused": ("r", "green"),
 }
 _LONGEST = 500
 """Characters of a reason that a property holds; Triton's own may be pages."""
+
+
+def carry(item: pytest.Item, record: Record) -> None:
+    """Let a record travel on the report of ``item``, which it is not about."""
+    item.stash.setdefault(RECORDS, []).append(record)
 
 
 def mark(item: pytest.Item, record: Record) -> None:
@@ -40,6 +46,7 @@ def _properties(record: Record) -> Iterator[tuple[str, str | float]]:
     told = {
         "reason": record.reason.partition("\n")[0][:_LONGEST],
         "status": record.status,
+        "reused": record.reused,
         "key": record.key,
         "model": record.model,
         "load": describe(record.load),
@@ -64,6 +71,7 @@ def word(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, tu
     if report.failed:
         return ("error", "E", ("ERROR", {"red": True})) if last["verdict"] == "ERROR" else None
     name = "inconclusive" if last["verdict"] == "INCONCLUSIVE" and not last["status"] else last["status"]
+    name = "reused" if last["reused"] else name
     if name not in _WORDS:
         return None
     letter, colour = _WORDS[name]

@@ -24,8 +24,8 @@ from pytest_triton.errors import (
 )
 from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import benchmark_sink, options
-from pytest_triton.plugin.expansion import BEST, Plan
+from pytest_triton.plugin import benchmark_sink, options, resuming
+from pytest_triton.plugin.expansion import BEST, Plan, Search
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.state import State
 from pytest_triton.protocol import SMOKE, Effort
@@ -91,10 +91,7 @@ class TritonPerf:
         try:
             self.state.prepare_output()
             if self.plan.search is not None:
-                from pytest_triton.plugin import searching
-
-                run = searching.decide if self.plan.point == BEST else searching.try_candidate
-                return run(self, self.plan.search, case, recorder)
+                return self._search(self.plan.search, case, recorder)
             with self.lease() as bench:
                 evaluation = bench.evaluate(case, self.effort, watch=self.state.progress.measuring)
                 self.keep(recorder.measured(evaluation), evaluation)
@@ -105,6 +102,14 @@ class TritonPerf:
             if not self._kept_error():
                 self.keep(recorder.unmeasured(case, Outcome.ERROR, error.problem, "error"))
             raise
+
+    def _search(self, search: Search, case: Case, recorder: Recorder) -> Measurement:
+        from pytest_triton.plugin import searching
+
+        if self.plan.point == BEST:
+            return searching.decide(self, search, case, recorder)
+        known = resuming.resume(self, search, case)
+        return known if known is not None else searching.try_candidate(self, search, case, recorder)
 
     def _case(self, overrides: Overrides) -> Case:
         case = self.plan.case
@@ -163,6 +168,8 @@ class TritonPerf:
 
     def keep(self, record: Record, evaluation: Evaluation | None = None) -> None:
         """Keep a record, and show pytest-benchmark what was measured if it asks for it."""
+        if record.point and self.plan.search is not None:
+            record = resuming.place(self, self.plan.search, record)
         self.state.keep(self.node, record)
         if evaluation is not None:
             benchmark_sink.replay(self.node, record, evaluation)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_triton.errors import OptionError, PytestTritonError
+from pytest_triton.lease import is_held
 from pytest_triton.plugin import defaults, options, outcomes
 from pytest_triton.plugin.keys import STATE
 from pytest_triton.plugin.progress import ProgressLine
@@ -20,14 +21,15 @@ from pytest_triton.results.record import Record
 
 if TYPE_CHECKING:
     from pytest_triton.bench import Bench
+    from pytest_triton.plugin.resuming import Earlier
     from pytest_triton.results.store import Store
     from pytest_triton.server.base import Server
 
-TROUBLES = "triton_troubles"
-"""Where a worker of pytest-xdist leaves its troubles for the controller."""
+TROUBLES, NOTES = "triton_troubles", "triton_notes"
+"""Where a worker of pytest-xdist leaves its troubles, and its notes, for the controller."""
 
-_WAIT_FOR_OTHERS = 600.0
-"""Seconds without a new record after which a search's other candidates are given up, under pytest-xdist."""
+_WAIT_FOR_OTHERS = 60.0
+"""Seconds of an idle device without a new record after which a search's other candidates are given up, under xdist."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,10 @@ class State:
     progress: ProgressLine
     records: list[Record] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the summary says beside the results."""
+    earlier: dict[str, Earlier] = field(default_factory=dict)
+    """By search what the run before this one has left of it, once that was looked up."""
     began: float = field(default_factory=time.monotonic)
     _server: Server | None = None
     _bench: Bench | None = None
@@ -133,15 +139,29 @@ class State:
 
     def keep(self, item: pytest.Item, record: Record) -> None:
         """Keep a record: in memory, on the test's report, and at once in the store."""
-        record = replace(record, **self._circumstances(item, record.model))
-        self.records.append(record)
+        record = replace(record, **self.circumstances(item, record.model))
         outcomes.mark(item, record)
+        self._remember(record)
+
+    def take_over(self, item: pytest.Item, records: Iterable[Record], *, run_by: bool) -> None:
+        """Keep what an earlier run has recorded as it is; ``run_by`` this test, or used by it only."""
+        for record in records:
+            copy = replace(record, run=self.run, reused=record.reused or record.run)
+            if run_by:
+                copy = replace(copy, id=item.nodeid)
+                outcomes.mark(item, copy)
+            else:
+                outcomes.carry(item, copy)
+            self._remember(copy)
+
+    def _remember(self, record: Record) -> None:
+        self.records.append(record)
         try:
             self._write(record)
         except PytestTritonError as error:
             self.troubled(str(error))
 
-    def _circumstances(self, item: pytest.Item, model: str) -> dict[str, Any]:
+    def circumstances(self, item: pytest.Item, model: str) -> dict[str, Any]:
         """Return where and on what ``item`` measures, as far as it can be known."""
         from pytest_triton.results.digests import digest_model
         from pytest_triton.results.fingerprint import machine
@@ -187,23 +207,47 @@ class State:
         if message not in self.troubles:
             self.troubles.append(message)
 
+    def noted(self, message: str) -> None:
+        """Have the summary say something that is no trouble, once."""
+        if message not in self.notes:
+            self.notes.append(message)
+
+    def so_far(self, search: str) -> list[Record]:
+        """Return the records of a search's candidates in this run, in the order they were made; xdist's workers share.
+
+        Of a candidate that was measured twice it is the later one.
+        """
+        records = self._read(search) if self.worker else self.records
+        return list({r.point: r for r in records if r.search == search and r.point}.values())
+
+    def searched(self, search: str) -> float:
+        """Return how many seconds ago this run began with a search, 0.0 when it has not."""
+        began = [record.began for record in self.so_far(search) if not record.reused]
+        return time.time() - min(began) if began else 0.0
+
     def search_records(self, search: str, points: Sequence[str]) -> list[Record]:
-        """Return the records of a search's candidates; under xdist wait for those that other workers measure."""
-        if not self.worker:
-            return [r for r in self.records if r.search == search and r.point]
-        found: dict[str, Record] = {}
-        last = time.monotonic()
+        """Return the records of a search's ``points``; under xdist wait for those that other workers measure."""
+        last, known = time.monotonic(), 0
         while True:
-            known = len(found)
-            found.update({r.point: r for r in self._read(search) if r.point})
-            if len(found) >= len(points):
-                break
-            if len(found) > known:
-                last = time.monotonic()
+            found = {record.point: record for record in self.so_far(search)}
+            missing = [point for point in points if point not in found]
+            if not self.worker or not missing:
+                return [found[point] for point in points if point in found]
+            if len(found) > known or is_held():
+                last, known = time.monotonic(), len(found)
             elif time.monotonic() - last > _WAIT_FOR_OTHERS:
-                break
+                # The worker that should have measured them has crashed, or their tests have failed before.
+                self.noted(f"{len(missing)} candidates of a search were not measured by any worker: {missing[0]}, ...")
+                return [found[point] for point in points if point in found]
             time.sleep(0.2)
-        return [found[point] for point in points if point in found]
+
+    def before(self, search: str) -> list[Record]:
+        """Return the records of a search in the newest run before this one. Where the store fails there are none."""
+        try:
+            return self.store.newest(search, before=self.run) if not self._spared else []
+        except PytestTritonError:
+            # Writing to it will fail, too, and says so.
+            return []
 
     def _read(self, search: str) -> list[Record]:
         """Read what all workers have recorded of a search. One of them may have found the store failing, or all."""
@@ -239,7 +283,7 @@ def finish(session: pytest.Session) -> None:
     state.progress.close()
     state.stop()
     if state.worker:
-        session.config.workeroutput[TROUBLES] = state.troubles  # type: ignore[attr-defined]
+        session.config.workeroutput.update({TROUBLES: state.troubles, NOTES: state.notes})  # type: ignore[attr-defined]
         return
     path = options.folder(session.config, "json")
     if path is not None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_triton.repository import slo_file
 from pytest_triton.repository.layout import CONFIGURATION
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def digest_value(value: Any) -> str:
 
 
 def _describe(value: Any) -> Iterator[str]:
-    if isinstance(value, str | Path) and (isinstance(value, Path) or os.path.isabs(value)):
+    if isinstance(value, str | Path) and Path(value).is_absolute():
         path = Path(value)
         yield digest_model(path) if path.is_dir() else _digest_whole(path)
     elif isinstance(value, Mapping):
@@ -104,9 +105,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _is_about_the_model(name: str) -> bool:
-    """Tell whether a file beside the versions is the configuration, or a test: neither changes what is served."""
+    """Tell whether a file beside the versions is the configuration, an SLO or a test: none changes what is served."""
     tests = name == "conftest.py" or (name.endswith(".py") and name.startswith("test_")) or name.endswith("_test.py")
-    return tests or name == CONFIGURATION or name.startswith(f"{CONFIGURATION}.")
+    return tests or name in (CONFIGURATION, slo_file.NAME) or name.startswith(f"{CONFIGURATION}.")
 
 
 @lru_cache(maxsize=4096)

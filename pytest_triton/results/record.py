@@ -23,9 +23,9 @@ class Record:
     ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
     where there was nothing to decide early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
-    candidate's ``sought`` names the ``objectives`` of its search and the number of its ``candidates``, ``basis`` holds
-    digests of what else its result rests on, by what they are of, and ``reused`` is the run that measured it, where that
-    was an earlier one.
+    candidate's ``sought`` names the ``objectives`` of its search and the number of its ``candidates``. Its ``basis``
+    holds digests of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where
+    that was an earlier one.
 
     ``fingerprint`` says where it was measured, ``revision`` which state of the source; ``model_files`` and ``applied``
     are digests of the model's files and of the configuration that the server applied, empty where not known.

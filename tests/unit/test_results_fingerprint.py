@@ -128,6 +128,7 @@ def model(tmp_path) -> Path:
         ("1/test_data.py", "", True),
         ("config.pbtxt", "max_batch_size: 8", False),
         ("config.pbtxt.orig", "", False),
+        ("slo.toml", "", False),
         ("test_detector.py", "", False),
         ("conftest.py", "", False),
         (".hidden", "", False),

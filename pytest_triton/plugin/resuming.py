@@ -1,0 +1,180 @@
+"""A search that was interrupted goes on: what an earlier run has measured of it stands for this one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_triton.case import Case, digest
+from pytest_triton.errors import PytestTritonError
+from pytest_triton.measurement import Measurement
+from pytest_triton.plugin import options
+from pytest_triton.plugin.expansion import BEST, Plan, Search
+from pytest_triton.plugin.keys import PLAN
+from pytest_triton.report.outlook import show_moment, tells
+from pytest_triton.repository.configuration import read
+from pytest_triton.repository.layout import CONFIGURATION
+from pytest_triton.results.digests import digest_configuration, digest_model, digest_value
+from pytest_triton.results.fingerprint import changes
+from pytest_triton.results.record import Record
+
+if TYPE_CHECKING:
+    from pytest_triton.plugin.perf import TritonPerf
+
+_FILES = "the model's files"
+
+
+def resume(perf: TritonPerf, search: Search, case: Case) -> Measurement | None:
+    """Let what an earlier run has measured of this candidate stand, if that search was not decided and it still holds.
+
+    Return that measurement, or None where the candidate is to be measured.
+    """
+    record = _earlier(perf, search, decided=False).get(perf.plan.point)
+    if record is None or record.slo != case.slo.as_dict():
+        return None
+    perf.state.take_over(perf.node, [record], run_by=True)
+    return Measurement.from_dict(
+        record.measurement, requests=record.requests, seconds=record.effort.get("seconds", 0.0)
+    )
+
+
+def gather(perf: TritonPerf, search: Search) -> list[Record]:
+    """Return the records of all candidates that a search has, at its end.
+
+    Those whose tests are not part of this run come from the newest run before it, if that still holds.
+    """
+    here = selected(perf.node.session, search.key)
+    away = [point for point in search.points if point not in here]
+    if away:
+        earlier = _earlier(perf, search, decided=True)
+        slos = {point: case.slo.as_dict() for point, case in search.points.items()}
+        kept = [earlier[point] for point in away if point in earlier and earlier[point].slo == slos[point]]
+        perf.state.take_over(perf.node, kept, run_by=False)
+        here = {*here, *(record.point for record in kept)}
+    return perf.state.search_records(search.key, [point for point in search.points if point in here])
+
+
+def selected(session: pytest.Session, search: str) -> set[str]:
+    """Name the candidates of a search whose tests are part of this run."""
+    plans = (item.callspec.params.get(PLAN) for item in session.items if hasattr(item, "callspec"))
+    return {
+        plan.point
+        for plan in plans
+        if isinstance(plan, Plan) and plan.search is not None and plan.search.key == search and plan.point != BEST
+    }
+
+
+def place(perf: TritonPerf, search: Search, record: Record) -> Record:
+    """Say in a candidate's record what search it is of, and what its result rests on."""
+    sought = {
+        "objectives": [objective.name for objective in search.settings.objectives],
+        "candidates": len(search.points),
+    }
+    return replace(record, sought=sought, basis=_basis(perf, search))
+
+
+def _basis(perf: TritonPerf, search: Search) -> dict[str, str]:
+    """Return digests, by what they are of, of what a candidate's result rests on beside its case and the model's files.
+
+    These are words that stand before "has changed", or "have".
+    """
+    settings, case = search.settings, perf.plan.case
+    how = [settings.strategy, settings.sampler, settings.trials, settings.restart, settings.unload_first, perf.smoke]
+    return {
+        "config.pbtxt": _configuration(perf.repository, case.candidate.model),
+        "an ensemble's model": digest([*_called(perf.repository, case.candidate.model, set())]),
+        "the inputs": digest_value(perf.data if case.inputs.data is None else case.inputs.data),
+        "the reference": digest_value([settings.reference, settings.tolerance]),
+        "the strategy": digest(how),
+        "the server's arguments": digest(list(perf.arguments)),
+    }
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What the newest run before this one has left of a search: its records by candidate, and whether it decided.
+
+    ``holding`` are those that still hold, None until that was looked at.
+    """
+
+    records: Mapping[str, Record]
+    decided: bool
+    holding: Mapping[str, Record] | None = None
+
+
+def _earlier(perf: TritonPerf, search: Search, *, decided: bool) -> Mapping[str, Record]:
+    """Return what the newest run before this one knows of the candidates and still holds; looked up once.
+
+    Without ``decided`` that is nothing where it came to its end: a search that was decided begins anew.
+    """
+    state = perf.state
+    if options.is_set(state.config, "fresh"):
+        return {}
+    if search.key not in state.earlier:
+        found = state.before(search.key)
+        state.earlier[search.key] = Earlier(
+            {record.point: record for record in found if tells(record) and record.point in search.points},
+            decided=any(not record.point and record.verdict != "ERROR" for record in found),
+        )
+    earlier = state.earlier[search.key]
+    if not earlier.records or (earlier.decided and not decided):
+        return {}
+    if earlier.holding is None:
+        earlier.holding = _holding(perf, search, earlier.records)
+    return earlier.holding
+
+
+def _holding(perf: TritonPerf, search: Search, records: Mapping[str, Record]) -> Mapping[str, Record]:
+    """Return those of an earlier run's ``records`` that were made under today's circumstances; say what has changed."""
+    model = search.base.candidate.model
+    # Which server it is, and of which version, is known once it runs.
+    with perf.lease():
+        now = perf.state.circumstances(perf.node, model)
+    ours = {_FILES: str(now["model_files"]), **_basis(perf, search)}
+    holding, reasons = {}, dict[str, None]()
+    for point, record in records.items():
+        theirs = {_FILES: record.model_files, **record.basis}
+        changed = [name for name, value in ours.items() if theirs.get(name) != value]
+        changed += changes(record.fingerprint, now["fingerprint"])
+        if changed:
+            reasons.update(dict.fromkeys(changed))
+        else:
+            holding[point] = record
+    if reasons:
+        perf.state.noted(_stale(model, [r for point, r in records.items() if point not in holding], list(reasons)))
+    return holding
+
+
+def _stale(model: str, records: Sequence[Record], reasons: Sequence[str]) -> str:
+    began = show_moment(min(record.began for record in records))
+    many = "1 candidate" if len(records) == 1 else f"{len(records)} candidates"
+    return f"{model}: what the run of {began} measured of {many} is not reused; changed since: {', '.join(reasons)}"
+
+
+def _configuration(repository: Path | None, model: str) -> str:
+    path = repository / model / CONFIGURATION if repository is not None else None
+    try:
+        return digest_configuration(read(path)) if path is not None and path.exists() else ""
+    except PytestTritonError:
+        # Who loads the model says so.
+        return ""
+
+
+def _called(repository: Path | None, model: str, seen: set[str]) -> Iterator[str]:
+    """Yield digests of the models that an ensemble calls, and of those that they call."""
+    path = repository / model / CONFIGURATION if repository is not None else None
+    if repository is None or path is None or not path.exists():
+        return
+    try:
+        steps = sorted({step.model_name for step in read(path).ensemble_scheduling.step})
+    except PytestTritonError:
+        return
+    for step in steps:
+        if step not in seen:
+            seen.add(step)
+            yield from (step, digest_model(repository / step), _configuration(repository, step))
+            yield from _called(repository, step, seen)
