@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_triton.case import Candidate, Case, digest
+from pytest_triton.case import Case, digest
 from pytest_triton.deployment import Deployer, Deployment
+from pytest_triton.errors import UnusableReference
 from pytest_triton.load.base import Engine
 from pytest_triton.measurement import Measurement
 from pytest_triton.protocol import Effort, Watcher, measure
+from pytest_triton.reference import make_reference
 from pytest_triton.saturation import find_concurrency
+from pytest_triton.search.settings import Settings
 from pytest_triton.server.base import Server
 from pytest_triton.verdict import Verdict, judge
-from pytest_triton.verification import Answers
+from pytest_triton.verification import Reference
 
 PROBE = Effort(warmup=0.3, warmup_requests=2, warmup_limit=2.0, seconds=0.8, requests=16, limit=4.0, looks=1)
 """The effort of one point while a load is looked for."""
@@ -36,29 +39,39 @@ class Bench:
     server: Server
     engine: Engine
     deployer: Deployer = field(init=False)
-    _references: dict[str, tuple[Any, Answers]] = field(default_factory=dict)
-    """With the data they were made from, which is told apart by its identity as long as it lives."""
+    _references: dict[str, tuple[Any, Reference | UnusableReference]] = field(default_factory=dict)
+    """With what they were made from that is told apart by its identity as long as it lives."""
 
     def __post_init__(self) -> None:
         self.deployer = Deployer(self.server)
 
-    def reference(self, case: Case) -> Answers:
-        """Return what the default configuration answers to the case's requests, by their index."""
+    def reference(self, case: Case, settings: Settings) -> Reference:
+        """Return what the answers to the requests of a search's case must be, found out once.
+
+        Raises what ``make_reference`` raises. An ``UnusableReference`` stays one for all candidates of a search.
+        """
         inputs = case.inputs
         shapes = {name: list(shape) for name, shape in inputs.shapes.items()}
         drawn = [inputs.seed, inputs.count, inputs.validate, case.load.batch_size, case.load.sequence_length]
-        key = digest([case.candidate.model, shapes, *drawn, id(inputs.data)])
-        if key not in self._references:
-            deployment = self.deployer.deploy(Candidate(case.candidate.model))
-            self._references[key] = inputs.data, self.deployer.prepare(deployment, case).answers
-        return self._references[key][1]
+        key = digest([case.candidate.model, shapes, *drawn, id(inputs.data), id(settings)])
+        _, known = self._references.get(key, (None, None))
+        if known is None:
+            try:
+                known = make_reference(self.deployer, case, settings)
+            except UnusableReference as error:
+                self._references[key] = (inputs.data, settings), error.told_again()
+                raise
+            self._references[key] = (inputs.data, settings), known
+        if isinstance(known, UnusableReference):
+            raise known
+        return known
 
     def evaluate(
         self,
         case: Case,
         effort: Effort,
         *,
-        reference: Answers | None = None,
+        reference: Reference | None = None,
         watch: Watcher | None = None,
     ) -> Evaluation:
         """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""

@@ -13,7 +13,7 @@ from pytest_triton.load.inputs import make_requests
 from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.server.base import Server
-from pytest_triton.verification import AT_MOST, Answers, Verification, Verified, takes_sequences
+from pytest_triton.verification import AT_MOST, Reference, Verification, Verified, takes_sequences
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -60,10 +60,10 @@ class _Known:
     inputs: Inputs
     batch_size: int
     sequences: bool
-    reference: Answers | None
+    reference: Reference | None
     verified: Verified
 
-    def covers(self, inputs: Inputs, batch_size: int, sequences: bool, reference: Answers | None) -> bool:
+    def covers(self, inputs: Inputs, batch_size: int, sequences: bool, reference: Reference | None) -> bool:
         # Data may be arrays or code, which have no useful equality.
         same = self.inputs is inputs and self.reference is reference
         return same and (self.batch_size, self.sequences) == (batch_size, sequences)
@@ -152,7 +152,7 @@ class Deployer:
         if self._there.pop(name, None) is not None:
             self.server.control.unload(name)
 
-    def prepare(self, deployment: Deployment, case: Case, reference: Answers | None = None) -> Verified:
+    def prepare(self, deployment: Deployment, case: Case, reference: Reference | None = None) -> Verified:
         """Make the requests of ``case`` and check the answers to them; the same inputs for every candidate of a model.
 
         What has been checked already is made no second time, and one request is sent to see that it is still answered.

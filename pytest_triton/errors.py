@@ -17,6 +17,7 @@ Exception
 │   │   ├── ModelLoadError     Triton refused the model or its configuration
 │   │   └── RequestError       Triton answered a request with an error
 │   ├── InputError             request tensors cannot be made
+│   ├── UnusableReference      what outputs are compared with has no answer, or none that stays the same
 │   ├── EngineError            the load generator
 │   └── MeasurementError       a measurement that says nothing about the model
 └── AssertionError
@@ -27,6 +28,7 @@ Every error pickles, so that it crosses process borders.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -141,6 +143,21 @@ class RequestError(ServerError):
 
 class InputError(PytestTritonError):
     """The tensors of a request cannot be made: a free dimension without a shape, a wrong data type."""
+
+
+class UnusableReference(PytestTritonError):
+    """What outputs are compared with has no answer, or none that stays the same.
+
+    ``again`` is set where it has been raised before for the same search, so that it need be told no second time.
+    """
+
+    again = False
+
+    def told_again(self) -> UnusableReference:
+        """Return the same error, as one that has been raised before."""
+        other = copy.copy(self)
+        other.again = True
+        return other
 
 
 class EngineError(PytestTritonError):

@@ -21,7 +21,7 @@ from pytest_triton.slo import SLO, Bound
 from pytest_triton.statistics import steady_start
 from pytest_triton.validity import client_share
 from pytest_triton.verdict import Outcome, judge, requests_for_first_look
-from pytest_triton.verification import Answers
+from pytest_triton.verification import Reference
 from pytest_triton.windows import merge
 
 _ROOM_FOR_CLIENT = 0.75
@@ -87,13 +87,13 @@ def measure(
     effort: Effort | None = None,
     deployer: Deployer | None = None,
     deployment: Deployment | None = None,
-    reference: Answers | None = None,
+    reference: Reference | None = None,
     watch: Watcher | None = None,
 ) -> Measurement:
     """Measure ``case`` on ``server``: deploy its candidate, check its outputs, warm up, measure.
 
     ``engine`` is the wire engine unless another is given. The candidate is deployed unless ``deployment`` says that
-    it is already there. ``reference`` is what the answers must be, by the index of the request. The load's concurrency
+    it is already there. ``reference`` is what the answers must be. The load's concurrency
     must be a number. A clear PASS or FAIL of the case's SLO stops at the first of ``effort.looks`` looks that shows it.
 
     Raises ``ServerError`` when the server refuses the candidate, fails the request or dies, ``WrongOutputs``,

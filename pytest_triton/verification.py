@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_triton.correctness import find_difference, find_empty, find_misfit
+from pytest_triton.correctness import TOLERANCES, Tolerance, find_difference, find_empty, find_misfit
 from pytest_triton.errors import MeasurementError
 from pytest_triton.load.base import Request, RequestSet
 from pytest_triton.load.turns import name_sequence
@@ -27,8 +27,24 @@ AT_MOST = 16
 """How many requests are sent where not every one must be known."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """What the answers must be, as far as it is known, and how far they may be from it by data type.
+
+    ``origin`` says where that comes from, as ``reference=model.onnx``; empty for the default configuration.
+    """
+
+    answers: Answers
+    tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: TOLERANCES)
+    origin: str = ""
+
+
 class WrongOutputs(MeasurementError):
-    """A configuration answers with other outputs than the reference."""
+    """A configuration answers with other outputs than the reference. ``wrong`` says which, and how."""
+
+    def __init__(self, problem: str, *, wrong: str = "", **context: Any) -> None:
+        super().__init__(problem, **context)
+        self.wrong = wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +62,7 @@ class Verification:
 
     ``name`` is what the model is called on the server, ``model`` what it is called to the user. ``sequences`` sends
     each stream as a sequence of its own. ``validate`` is the inputs': every request is sent unless it is ``none``, and
-    those that do not say what they expect then expect what was answered. ``reference`` is what another configuration
-    answered.
+    those that do not say what they expect then expect what was answered. ``reference`` is what they must be.
     """
 
     server: Server
@@ -56,7 +71,7 @@ class Verification:
     configuration: ModelConfig
     sequences: bool = False
     validate: Literal["none", "sample", "all"] = "none"
-    reference: Answers | None = None
+    reference: Reference | None = None
 
     def verify(self, requests: RequestSet, *, at_most: int = AT_MOST) -> Verified:
         """Send the requests, or ``at_most`` of them where that is enough, and check every answer.
@@ -141,16 +156,23 @@ class Verification:
             if all(array.size for array in request.inputs.values()):
                 wrong = wrong or find_empty(outputs)
             wrong = wrong or find_misfit(outputs, self._declared(outputs, metadata))
-        answer = responses[0] if not self._decoupled else _number(responses)
+        answer = responses[0]
+        if self._decoupled:
+            answer = number_responses(responses)
+            datatypes = {name: datatypes[name.rpartition("[")[0]] for name in answer}
         if request.expected is not None and not self._decoupled:
             wrong = wrong or find_difference(answer, request.expected, datatypes)
-        if self.reference is not None and index in self.reference:
-            wrong = wrong or find_difference(answer, self.reference[index], datatypes)
+        origin, known = "", self.reference
+        if not wrong and known is not None and index in known.answers:
+            expected = _align(known.answers[index], answer)
+            wrong = find_difference(answer, expected, datatypes, known.tolerances)
+            origin = f", going by {known.origin}" if known.origin else ""
         if wrong:
             count = len(requests.requests)
-            place = f" (request {index + 1} of {count})" if count > 1 else ""
+            wrong += f" (request {index + 1} of {count})" if count > 1 else ""
             raise WrongOutputs(
-                f"{self.model}: wrong outputs: {wrong}{place}",
+                f"{self.model}: wrong outputs{origin}: {wrong}",
+                wrong=wrong,
                 model=self.model,
                 hint="A configuration that answers wrongly is disqualified however fast it is.",
             )
@@ -196,5 +218,19 @@ def _spread(count: int, limit: int | None) -> list[int]:
     return [place * count // limit for place in range(limit)]
 
 
-def _number(responses: list[Outputs]) -> Outputs:
+def number_responses(responses: Sequence[Outputs]) -> Outputs:
+    """Return all outputs of a decoupled model's responses under names of their own: ``Y[0]``, ``Y[1]``, ..."""
     return {f"{name}[{place}]": array for place, outputs in enumerate(responses) for name, array in outputs.items()}
+
+
+def _align(expected: Outputs, answer: Outputs) -> Outputs:
+    """Give the expected outputs the answer's batch dimension of 1, or take theirs away.
+
+    A configuration that does not batch has none where another one has it.
+    """
+    aligned = {}
+    for name, array in expected.items():
+        shape = answer[name].shape if name in answer else array.shape
+        same = shape in ((1, *array.shape), array.shape[1:] if array.shape[:1] == (1,) else array.shape)
+        aligned[name] = array.reshape(shape) if same else array
+    return aligned

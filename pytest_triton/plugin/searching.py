@@ -12,7 +12,14 @@ from pytest_triton.bench import Bench, Evaluation
 from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, confirm
 from pytest_triton.deployment import Deployment
-from pytest_triton.errors import MeasurementError, ModelLoadError, PytestTritonError, RequestError, SLOViolation
+from pytest_triton.errors import (
+    MeasurementError,
+    ModelLoadError,
+    PytestTritonError,
+    RequestError,
+    SLOViolation,
+    UnusableReference,
+)
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import metric
 from pytest_triton.plugin import options
@@ -52,7 +59,14 @@ def _measure(
     perf: TritonPerf, search: Search, case: Case, recorder: Recorder, bench: Bench, decision: Measure
 ) -> Measurement:
     # Without the default configuration there is nothing to compare with: its failure is an error, not a result.
-    reference = bench.reference(replace(case, candidate=search.base.candidate))
+    try:
+        reference = bench.reference(replace(case, candidate=search.base.candidate), search.settings)
+    except UnusableReference as error:
+        if not error.again:
+            raise
+        reason = f"its outputs have nothing to be compared with: {error.problem}"
+        perf.keep(recorder.unmeasured(case, Outcome.INCONCLUSIVE, reason, Status.SKIPPED.value))
+        pytest.skip(reason)
     try:
         effort = perf.effort if perf.smoke else _effort(decision)
         evaluation = bench.evaluate(case, effort, reference=reference, watch=perf.state.progress.measuring)
