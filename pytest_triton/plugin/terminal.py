@@ -24,5 +24,7 @@ def summarise(reporter: TerminalReporter, state: State) -> None:
     saved = summary.early(state.records)
     for line in ["", *saved] if searches and saved else saved:
         reporter.line(line)
+    for note in state.notes:
+        reporter.line(f"triton: {note}")
     for trouble in state.troubles:
         reporter.line(f"triton: {trouble}", red=True)

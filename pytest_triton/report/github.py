@@ -166,7 +166,7 @@ def _search(records: Sequence[Record]) -> Iterator[list[str]]:
     """Yield the blocks of a search: its decision, its table, the winner's config.pbtxt."""
     end = summary.end_of(records)
     by = f", {end.summary['objective']}" if end is not None else ""
-    said = summary.decision(end) if end is not None else [summary.undecided(records)]
+    said = summary.decision(end) if end is not None else summary.undecided(records)
     first, *others = (markdown.text(line) for line in said)
     yield [f"### Search: {markdown.text(records[0].model + by)}", "", f"**{first}**", *(f"\n{line}" for line in others)]
     header, rows = summary.search_table(records)

@@ -10,6 +10,7 @@ from pytest_triton.metrics import METRICS, Better, Metric
 from pytest_triton.quantities import Unit, show
 from pytest_triton.report.load import cell, head
 from pytest_triton.report.message import dropped
+from pytest_triton.report.outlook import interrupted, reused
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
 
@@ -94,8 +95,8 @@ def search(records: Sequence[Record]) -> list[str]:
     lines += left_out(records)
     end = end_of(records)
     if end is None:
-        return [*lines, undecided(records)]
-    return [*lines, "", *decision(end), *_written(end.summary)]
+        return [*lines, "", *undecided(records), *reused(records)]
+    return [*lines, "", *decision(end), *reused(records), *_written(end.summary)]
 
 
 def end_of(records: Sequence[Record]) -> Record | None:
@@ -103,10 +104,10 @@ def end_of(records: Sequence[Record]) -> Record | None:
     return next((record for record in records if record.summary), None)
 
 
-def undecided(records: Sequence[Record]) -> str:
-    """Say that a search did not come to its end."""
-    tried = sum(1 for record in records if record.point)
-    return f"The search for {records[0].model} was not decided: {tried} candidates were tried."
+def undecided(records: Sequence[Record]) -> list[str]:
+    """Say that a search did not come to its end, or why nothing can win it."""
+    last = next((record for record in records if not record.point), None)
+    return interrupted(records) if last is None or last.verdict == "ERROR" else [f"{last.reason}."]
 
 
 def left_out(records: Sequence[Record]) -> list[str]:
