@@ -22,7 +22,7 @@ from pytest_triton.errors import (
 )
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import metric
-from pytest_triton.plugin import options
+from pytest_triton.plugin import options, resuming
 from pytest_triton.plugin.expansion import Search
 from pytest_triton.protocol import Effort
 from pytest_triton.report.message import no_winner
@@ -105,10 +105,10 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
     """Pick the winner, re-measure it and the default in turn, write its config.pbtxt, apply the SLO."""
     state, model = perf.state, case.candidate.model
     state.progress.say("waiting for the search's candidates")
-    records = state.search_records(search.key, list(search.points))
+    records = resuming.gather(perf, search)
     if not records:
         raise MeasurementError(
-            f"no candidate of the search for {model} was measured in this run",
+            f"no candidate of the search for {model} was measured in this run, nor in one before it that still holds",
             model=model,
             hint="run the whole test, not only its [best] case",
         )
