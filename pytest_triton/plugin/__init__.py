@@ -24,7 +24,7 @@ from pytest_triton.plugin.fixtures import (
     triton_server,
     triton_server_args,
 )
-from pytest_triton.plugin.keys import MARKERS, PLAN, RECORDS, STATE, uses_triton
+from pytest_triton.plugin.keys import MARKERS, PLAN, RECORDS, STATE, TURNS, uses_triton
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -140,17 +140,36 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path.parent.name.isdigit() and collection_path.name == "model.py" else None
 
 
+def _names_us(path: Path) -> bool:
+    try:
+        return b"triton" in path.read_bytes()
+    except OSError:
+        return False
+
+
 class _Controller:
     """Gathers, on an xdist controller, the records that arrive on the workers' reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._told = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "triton"):
             from pytest_triton.plugin import state
 
             state.of(self._config).gather(report.triton)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        # What the workers say of their tests is shown nowhere, and all of them have the same ones.
+        reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if self._told or reporter is None or self._config.get_verbosity() < 0:
+            return
+        self._told = True
+        files = dict.fromkeys(name.partition("::")[0] for name in ids)
+        if any(_names_us(self._config.rootpath / name) for name in files):
+            reporter.write_line(f"triton: {TURNS}, whichever worker it is on")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pytest_triton.case import Candidate, Case, Load, digest
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError
 from pytest_triton.plugin import markers, options
-from pytest_triton.plugin.keys import PLAN
+from pytest_triton.plugin.keys import PLAN, TURNS
 from pytest_triton.plugin.loads import make_load, read_value, triton_load
 from pytest_triton.plugin.markers import Wish
 from pytest_triton.plugin.slos import rules_of, slo_of
@@ -200,6 +200,7 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     cases = len(items) - candidates - sum(1 for plan in plans if plan.search is not None and plan.point == BEST)
     parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
     if searches:
-        parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates} candidates")
+        parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates:,} candidate{'s' * (candidates != 1)}")
     server, source = options.setting(config, "server")
-    return [f"triton: {', '.join(parts)} on server {resolve(server)} ({'auto' if server == 'auto' else source})"]
+    chosen = f"server {resolve(server)} ({'auto' if server == 'auto' else source})"
+    return [f"triton: {', '.join(parts)} on {chosen}, {TURNS}"]

@@ -24,7 +24,7 @@ from pytest_triton.errors import (
 )
 from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import benchmark_sink, options, resuming
+from pytest_triton.plugin import benchmark_sink, course, options, resuming
 from pytest_triton.plugin.expansion import BEST, Plan, Search
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.state import State
@@ -86,7 +86,7 @@ class TritonPerf:
     def _run(self, overrides: Overrides) -> Measurement:
         self._calls += 1
         case = self._case(overrides)
-        self.state.progress.subject = self.node.name
+        self.state.progress.subject, self.state.progress.outlook = self.node.name, ""
         recorder = self._recorder()
         try:
             self.state.prepare_output()
@@ -106,6 +106,7 @@ class TritonPerf:
     def _search(self, search: Search, case: Case, recorder: Recorder) -> Measurement:
         from pytest_triton.plugin import searching
 
+        self.state.progress.outlook = course.outlook(self, search)
         if self.plan.point == BEST:
             return searching.decide(self, search, case, recorder)
         known = resuming.resume(self, search, case)

@@ -32,13 +32,21 @@ class ProgressLine:
         self._terminal: IO[str] | None = None
         self._shown = False
         self.subject = ""
+        self.outlook = ""
+        """How far the search is that the subject is of, and what leads."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether anybody sees the line."""
+        return self._open() is not None
 
     def say(self, text: str) -> None:
-        """Show ``text`` after the subject."""
+        """Show ``text`` after the subject and the outlook."""
         terminal = self._open()
         if terminal is None:
             return
-        line = f"{self.subject}: {text}" if self.subject else text
+        about = ", ".join(part for part in (self.subject, self.outlook) if part)
+        line = f"{about}: {text}" if about else text
         with suppress(OSError):
             width = (os.get_terminal_size(terminal.fileno()).columns or _WIDTH) - 1
             self._shown = True
@@ -63,7 +71,7 @@ class ProgressLine:
 
     def measuring(self, progress: Progress) -> None:
         """Show how far a measurement is: elapsed of at most, throughput, and what is bounded as it is so far."""
-        if self._open() is None:
+        if not self.visible:
             return
         parts = [
             f"{progress.phase}, {progress.elapsed:.0f} s of at most {progress.at_most:.0f} s",

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from pytest_triton.case import Case, digest
 from pytest_triton.errors import PytestTritonError
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import options
-from pytest_triton.plugin.expansion import BEST, Plan, Search
-from pytest_triton.plugin.keys import PLAN
+from pytest_triton.plugin.course import selected
+from pytest_triton.plugin.expansion import Search
 from pytest_triton.report.outlook import show_moment, tells
 from pytest_triton.repository.configuration import read
 from pytest_triton.repository.layout import CONFIGURATION
@@ -56,16 +54,6 @@ def gather(perf: TritonPerf, search: Search) -> list[Record]:
         perf.state.take_over(perf.node, kept, run_by=False)
         here = {*here, *(record.point for record in kept)}
     return perf.state.search_records(search.key, [point for point in search.points if point in here])
-
-
-def selected(session: pytest.Session, search: str) -> set[str]:
-    """Name the candidates of a search whose tests are part of this run."""
-    plans = (item.callspec.params.get(PLAN) for item in session.items if hasattr(item, "callspec"))
-    return {
-        plan.point
-        for plan in plans
-        if isinstance(plan, Plan) and plan.search is not None and plan.search.key == search and plan.point != BEST
-    }
 
 
 def place(perf: TritonPerf, search: Search, record: Record) -> Record:
