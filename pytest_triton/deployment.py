@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_triton.case import Candidate, Case, Inputs, Value
-from pytest_triton.errors import MeasurementError, ModelLoadError
+from pytest_triton.errors import MeasurementError, ModelLoadError, ServerStartError
 from pytest_triton.load.base import RequestSet
 from pytest_triton.load.inputs import make_requests
 from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
+from pytest_triton.room import is_short
 from pytest_triton.server.base import Server
+from pytest_triton.server.options import SWITCH, Options, as_words
+from pytest_triton.switching import changes_in_place, count_instances, needs_no_completion, runs_in_python
 from pytest_triton.verification import AT_MOST, Reference, Verification, Verified, takes_sequences
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+_PATIENCE = 2
+"""Loads that are completed in vain before the server is started anew, which takes about as long as they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,6 @@ def patched(default: ModelConfig, patch: Mapping[str, Value]) -> ModelConfig:
     return wanted
 
 
-def count_instances(configuration: ModelConfig) -> int:
-    """Add up the instances of all groups of a configuration that a server applied."""
-    return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)
-
-
 @dataclass(frozen=True, slots=True)
 class _Known:
     """For what a deployment's answers were looked at, and what came of it."""
@@ -71,13 +72,19 @@ class _Known:
 
 @dataclass(slots=True)
 class Deployer:
-    """Puts candidates onto one running server and remembers what is there."""
+    """Puts candidates onto one running server and remembers what is there.
+
+    The server is started anew where a candidate needs other options of ``tritonserver``, and once it has shown that
+    its models' configurations, complete as they are, cost a second each to be completed (see ``switching``).
+    """
 
     server: Server
     _defaults: dict[str, ModelConfig] = field(default_factory=dict)
     _there: dict[str, tuple[ModelConfig, Deployment]] = field(default_factory=dict)
     _cold: dict[str, dict[str, float]] = field(default_factory=dict)
     _known: dict[str, _Known] = field(default_factory=dict)
+    _completed: int = 0
+    """Loads of complete configurations that the server completed in vain."""
 
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
@@ -85,6 +92,9 @@ class Deployer:
             if self.server.kind == "remote" and self.server.control.model_ready(model):
                 self._adopt(model)
             else:
+                if self.server.options:
+                    self._completed = 0
+                    self.restart({})
                 self._load(Candidate(model), model, None)
         return self._defaults[model]
 
@@ -94,22 +104,122 @@ class Deployer:
         self._defaults[model], self._cold[model] = applied, {}
         self._there[model] = applied, Deployment(Candidate(model), model, applied)
 
-    def deploy(self, candidate: Candidate, *, name: str = "") -> Deployment:
+    def restart(self, options: Options | None = None, *, model: str = "") -> None:
+        """Start the server anew, with other ``options`` of tritonserver if they are given. No model is loaded then.
+
+        Raises ``ModelLoadError`` when it does not start with the options that ``model`` wants; it runs without them
+        then.
+        """
+        options = self.server.options if options is None else options
+        self._there.clear()
+        self._known.clear()
+        self._cold.clear()
+        try:
+            self.server.restart(options)
+        except ServerStartError as error:
+            if not options:
+                raise
+            self.server.restart({})
+            reason = error.details[-1] if error.details else error.problem
+            raise ModelLoadError(
+                f"tritonserver does not start with {' '.join(as_words(options))}: {reason}",
+                reason=f"tritonserver does not start with {' '.join(as_words(options))}: {reason}",
+                model=model,
+                details=error.details,
+            ) from error
+
+    def deploy(
+        self, candidate: Candidate, *, name: str = "", unload_first: bool = False, fresh: bool = False
+    ) -> Deployment:
         """Make the server serve ``candidate`` under ``name`` (its own by default) and read the result back.
+
+        The models that it is served with get their configurations first. With ``unload_first``, or when memory is
+        short, the model's configuration before it goes before this one comes, unless Triton changes it in place. With
+        ``fresh`` it gets a server that was just started, unless it is there already.
 
         Raises ``ModelLoadError`` with Triton's reason when it refuses, ``MeasurementError`` when it serves
         something else than what was asked for.
         """
         name = name or candidate.model
-        wanted = patched(self.default(candidate.model), candidate.patch)
-        wanted.name = name
+        others = self._served_with(candidate)
+        wanted = {model: patched(self.default(model), patch) for model, patch in others.items()}
+        wanted[name] = patched(self.default(candidate.model), candidate.patch)
+        wanted[name].name = name
+        for model, configuration in wanted.items():
+            refusal = problem(configuration)
+            if refusal:
+                named = candidate.model if model == name else model
+                raise ModelLoadError(f"{named}: {refusal}", model=named, reason=refusal)
+        fresh = fresh and any(name not in self._there or self._there[name][0] != wanted[name] for name in wanted)
+        self._arrange(candidate, [candidate.model, *others], fresh=fresh)
+        for model, patch in others.items():
+            self._switch(Candidate(model, patch), model, wanted[model], unload_first)
+        return self._switch(candidate, name, wanted[name], unload_first)
+
+    def _served_with(self, candidate: Candidate) -> dict[str, Mapping[str, Value]]:
+        """Return the patches of the models that ``candidate`` is served with: an ensemble's steps, and those it names.
+
+        A patch that another candidate gave one of them is taken back.
+        """
+        others: dict[str, Mapping[str, Value]] = {step: {} for step in self._steps(candidate.model)}
+        others.update({model: {} for model in self._patched_beside(candidate)})
+        others.update(candidate.composing)
+        return others
+
+    def _steps(self, model: str) -> list[str]:
+        """Name the models that an ensemble calls, innermost first; none for another model."""
+        steps: dict[str, None] = {}
+        for step in self.default(model).ensemble_scheduling.step:
+            steps.update(dict.fromkeys([*self._steps(step.model_name), step.model_name]))
+        return list(steps)
+
+    def _patched_beside(self, candidate: Candidate) -> list[str]:
+        return [
+            name
+            for name, (_, there) in self._there.items()
+            if there.candidate.model != candidate.model and there.candidate.patch and name == there.candidate.model
+        ]
+
+    def _arrange(self, candidate: Candidate, models: Iterable[str], *, fresh: bool) -> None:
+        """Start the server anew if it must be, or if that saves time from now on."""
+        complete = SWITCH in self.server.options or self._may_stop_completing(models)
+        wished = {**candidate.server, **({SWITCH: True} if complete else {})}
+        if fresh or wished != dict(self.server.options):
+            self.restart(wished, model=candidate.model)
+
+    def _may_stop_completing(self, models: Iterable[str]) -> bool:
+        """Say whether to spare the server the completion of what is complete: it has cost more than a restart does."""
+        if self.server.kind == "remote" or self._completed < _PATIENCE:
+            return False
+        return all(needs_no_completion(self.server, self._defaults[model]) for model in models)
+
+    def _switch(self, candidate: Candidate, name: str, wanted: ModelConfig, unload_first: bool) -> Deployment:
+        """Go from what is served under ``name`` to ``wanted``."""
         there = self._there.get(name)
-        if there is not None and there[0] == wanted:
-            return replace(there[1], candidate=candidate)
-        refusal = problem(wanted)
-        if refusal:
-            raise ModelLoadError(f"{candidate.model}: {refusal}", model=candidate.model, reason=refusal)
+        if there is None:
+            return self._load(candidate, name, wanted)
+        before, deployment = there
+        if before == wanted:
+            deployment = replace(deployment, candidate=candidate)
+            self._there[name] = before, deployment
+            return deployment
+        instances = count_instances(deployment.configuration)
+        if changes_in_place(before, wanted):
+            self._hasten(name, wanted, gone=instances - count_instances(wanted))
+        elif unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
+            self.remove(name)
+        elif runs_in_python(self.server, wanted) and SWITCH not in self.server.options:
+            self._completed += 1
         return self._load(candidate, name, wanted)
+
+    def _hasten(self, name: str, wanted: ModelConfig, *, gone: int) -> None:
+        """Begin to unload ``name`` where loading it anew beside its end takes less time than waiting for that.
+
+        In place, Triton waits a second for each of the ``gone`` instances.
+        """
+        quick = SWITCH in self.server.options or gone > 1
+        if gone > 0 and quick and runs_in_python(self.server, wanted):
+            self.server.control.begin_unload(name)
 
     def _load(self, candidate: Candidate, name: str, wanted: ModelConfig | None) -> Deployment:
         """Load, and read back what the server made of it. Without ``wanted`` it goes by the model's own folder.
@@ -119,7 +229,8 @@ class Deployer:
         """
         control = self.server.control
         self._there.pop(name, None)
-        self._known.pop(name, None)
+        # An ensemble answers otherwise, too, once one of its steps is another one.
+        self._known.clear()
         self._cold[name] = {"load_time": control.load(name, wanted)}
         applied = control.configuration(name)
         if wanted is None:
@@ -137,9 +248,10 @@ class Deployer:
         self._there[name] = (applied if wanted is None else wanted, deployment)
         return deployment
 
-    def keep_only(self, model: str) -> None:
-        """Unload the other models that were deployed here: idle, they would still count as memory in use."""
-        for name in [name for name, (_, there) in self._there.items() if there.candidate.model != model]:
+    def keep_only(self, candidate: Candidate) -> None:
+        """Unload what was deployed here and ``candidate`` does without: it would still count as memory in use."""
+        kept = {candidate.model, *candidate.composing, *self._steps(candidate.model)}
+        for name in [name for name, (_, there) in self._there.items() if there.candidate.model not in kept]:
             self.remove(name)
 
     def count_instances(self) -> int:

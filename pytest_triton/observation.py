@@ -106,7 +106,8 @@ class Stretch:
 class ResourceUsage:
     """What the server's processes use at one moment. None where it cannot be known.
 
-    ``children`` counts the processes below the server's own: Triton's Python backend has one for each instance.
+    ``gpu_memory`` is in use, whoever uses it, of ``gpu_memory_total``. ``children`` counts the processes below the
+    server's own: Triton's Python backend has one for each instance.
     """
 
     rss: int | None = None
@@ -115,3 +116,4 @@ class ResourceUsage:
     gpu_utilization: float | None = None
     children: int | None = None
     at_ns: int = 0
+    gpu_memory_total: int | None = None

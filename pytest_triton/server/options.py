@@ -82,11 +82,17 @@ def as_words(options: Options) -> list[str]:
 
 
 def join_words(user: Sequence[str], options: Options) -> list[str]:
-    """Return the user's arguments with ``options`` after them, in place of those that may be given only once.
+    """Return the user's arguments with ``options`` after them, in place of those that they set otherwise.
 
     Raises ``OptionError`` for a word of the user's that belongs to no argument.
     """
-    named = {name.replace("_", "-") for name in options} - _REPEATED
-    kept = [(name, value) for name, value in split_arguments(user) if name not in named]
-    words = [f"--{name}" if value is None else f"--{name}={value}" for name, value in kept]
-    return [*words, *as_words(options)]
+    ours = as_words(options)
+    replaced = {_subject(name, value) for name, value in split_arguments(ours)}
+    replaced |= {_subject(name.replace("_", "-"), None) for name in options}
+    kept = [(name, value) for name, value in split_arguments(user) if _subject(name, value) not in replaced]
+    return [*(f"--{name}" if value is None else f"--{name}={value}" for name, value in kept), *ours]
+
+
+def _subject(name: str, value: str | None) -> tuple[str, str]:
+    """Say what an argument sets: of one that may be given several times, the key in its value, too."""
+    return name, (value or "").partition("=")[0] if name in _REPEATED else ""

@@ -42,6 +42,7 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
         rss=rss,
         cpu_seconds=cpu,
         gpu_memory=gpu.memory,
+        gpu_memory_total=gpu.total,
         gpu_utilization=gpu.utilization,
         children=len(processes) - 1,
         at_ns=time.monotonic_ns(),

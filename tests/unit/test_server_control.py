@@ -65,7 +65,7 @@ def test_gpu_figures_add_up_memory_and_average_utilization():
         'nv_gpu_memory_used_bytes{gpu_uuid="a"} 1000.000000\nnv_gpu_memory_used_bytes{gpu_uuid="b"} 2e3\n'
         'nv_gpu_memory_total_bytes{gpu_uuid="a"} 9000\n'
     )
-    assert read_gpu_figures(metrics) == GpuFigures(memory=3000, utilization=0.3)
+    assert read_gpu_figures(metrics) == GpuFigures(memory=3000, utilization=0.3, total=9000)
     assert read_gpu_figures("nv_cpu_utilization 0.5\n") == GpuFigures()
 
 

@@ -1,0 +1,70 @@
+"""How the next configuration gets onto a warm server: in place, anew, or on a server that spares itself a step.
+
+Triton's Python backend waits a whole second at the end of each of a model's processes (``StubLauncher::UpdateHealth`` in
+its stub_launcher.cc). That is a second for each instance that is removed in place, and one for each load of a model
+that Triton may complete, since completing it takes a process of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_triton.server.base import Server
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+_IN_PLACE = ("instance_group", "version_policy")
+_COMPLETES_ITSELF = "auto_complete_config"
+_PYTHON = "python"
+_OURS = ("onnxruntime",)
+"""Backends that the embedded server has as ours, written in Python: they complete only what is left out."""
+
+
+def count_instances(configuration: ModelConfig) -> int:
+    """Add up the instances of all groups of a configuration that a server applied."""
+    return sum(max(group.count, 1) * max(len(group.gpus), 1) for group in configuration.instance_group)
+
+
+def changes_in_place(old: ModelConfig, new: ModelConfig) -> bool:
+    """Say whether Triton goes from one configuration to the other by adding and removing instances."""
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+    sides = []
+    for configuration in (old, new):
+        side = ModelConfig()
+        side.CopyFrom(configuration)
+        for name in _IN_PLACE:
+            side.ClearField(name)
+        sides.append(side)
+    return sides[0] == sides[1] and not new.ensemble_scheduling.step
+
+
+def runs_in_python(server: Server, configuration: ModelConfig) -> bool:
+    """Say whether each of the model's instances is a process of Triton's Python backend."""
+    backend = configuration.backend
+    return backend == _PYTHON or (server.kind == "embedded" and backend in _OURS)
+
+
+def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
+    """Say whether Triton would change nothing by completing ``configuration``, which it completed once, and saves time.
+
+    So it is with a model whose Python code, all of it in its own folder, says nothing about its configuration.
+    """
+    if configuration.ensemble_scheduling.step:
+        return True
+    if not runs_in_python(server, configuration):
+        return False
+    return configuration.backend != _PYTHON or (
+        server.repository is not None and not _mentions(server.repository / configuration.name, _COMPLETES_ITSELF)
+    )
+
+
+def _mentions(folder: Path, word: str) -> bool:
+    """Say whether a Python file in ``folder`` has ``word`` in it, or may have because it cannot be read."""
+    files = list(folder.rglob("*.py"))
+    try:
+        return not files or any(word.encode() in file.read_bytes() for file in files)
+    except OSError:
+        return True
