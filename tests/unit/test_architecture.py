@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("verdict",),
     ("breakdown", "repository", "load", "search"),
     ("server",),  # server -> repository is the one way between siblings
-    ("lease", "composing", "tail"),
+    ("lease", "composing", "tail", "room", "switching", "crash"),
     ("verification",),
     ("deployment", "saturation"),
     ("opening", "onnx_reference"),
