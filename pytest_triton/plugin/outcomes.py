@@ -16,6 +16,7 @@ _WORDS = {
     "inconclusive": ("I", "yellow"),
     "infeasible": ("i", "yellow"),
     "unloadable": ("u", "yellow"),
+    "crashed": ("c", "yellow"),
     "disqualified": ("d", "yellow"),
     "skipped": ("s", "yellow"),
     "reused": ("r", "green"),

@@ -25,7 +25,7 @@ _SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "⚠️", "ERROR": "💥
 _KINDS = {"FAIL": "error", "ERROR": "error", "INCONCLUSIVE": "warning"}
 _ROWS = 100
 """Cases in one block: what does not fit into the summary is left out by the block."""
-_REDDENS_NOTHING = ("infeasible", "unloadable", "disqualified", "skipped", "measured")
+_REDDENS_NOTHING = ("infeasible", "unloadable", "crashed", "disqualified", "skipped", "measured")
 """What may become of a candidate without a say in its search's verdict."""
 _WITHOUT_BOUNDS = ("throughput", "p99")
 _INCONCLUSIVE = (
