@@ -40,7 +40,7 @@ def outlook(perf: TritonPerf, search: Search) -> str:
     if perf.plan.point == BEST:
         best = lead(records)
         return f"leads: {best}" if best else ""
-    left = selected(perf.node.session, search.key) - {record.point for record in records}
+    left = selected(perf.node.session, search.key) - {record.turn for record in records}
     budget = options.duration(state.config, "budget")
     seconds = None if budget is None else for_candidates(budget) - state.searched(search.key)
     return describe(records, left=len(left), seconds=seconds)

@@ -109,7 +109,7 @@ class TritonPerf:
         self.state.progress.outlook = course.outlook(self, search)
         if self.plan.point == BEST:
             return searching.decide(self, search, case, recorder)
-        known = resuming.resume(self, search, case)
+        known = resuming.resume(self, search)
         return known if known is not None else searching.try_candidate(self, search, case, recorder)
 
     def _case(self, overrides: Overrides) -> Case:

@@ -23,16 +23,16 @@ from pytest_triton.results.record import Record
 if TYPE_CHECKING:
     from pytest_triton.plugin.perf import TritonPerf
 
-_FILES = "the model's files"
+_FILES, _SLO = "the model's files", "the SLO"
 
 
-def resume(perf: TritonPerf, search: Search, case: Case) -> Measurement | None:
+def resume(perf: TritonPerf, search: Search) -> Measurement | None:
     """Let what an earlier run has measured of this candidate stand, if that search was not decided and it still holds.
 
     Return that measurement, or None where the candidate is to be measured.
     """
     record = _earlier(perf, search, decided=False).get(perf.plan.point)
-    if record is None or record.slo != case.slo.as_dict():
+    if record is None:
         return None
     perf.state.take_over(perf.node, [record], run_by=True)
     return Measurement.from_dict(
@@ -49,10 +49,9 @@ def gather(perf: TritonPerf, search: Search) -> list[Record]:
     away = [point for point in search.points if point not in here]
     if away:
         earlier = _earlier(perf, search, decided=True)
-        slos = {point: case.slo.as_dict() for point, case in search.points.items()}
-        kept = [earlier[point] for point in away if point in earlier and earlier[point].slo == slos[point]]
+        kept = [earlier[point] for point in away if point in earlier]
         perf.state.take_over(perf.node, kept, run_by=False)
-        here = {*here, *(record.point for record in kept)}
+        here = {*here, *(record.turn for record in kept)}
     return perf.state.search_records(search.key, [point for point in search.points if point in here])
 
 
@@ -61,8 +60,13 @@ def place(perf: TritonPerf, search: Search, record: Record) -> Record:
     sought = {
         "objectives": [objective.name for objective in search.settings.objectives],
         "candidates": len(search.points),
+        "turn": perf.plan.point,
     }
-    return replace(record, sought=sought, basis=_basis(perf, search))
+    return replace(record, sought=sought, basis={**_basis(perf, search), _SLO: _digest_slo(perf.plan.case)})
+
+
+def _digest_slo(case: Case) -> str:
+    return digest(case.slo.as_dict())
 
 
 def _basis(perf: TritonPerf, search: Search) -> dict[str, str]:
@@ -105,7 +109,7 @@ def _earlier(perf: TritonPerf, search: Search, *, decided: bool) -> Mapping[str,
     if search.key not in state.earlier:
         found = state.before(search.key)
         state.earlier[search.key] = Earlier(
-            {record.point: record for record in found if tells(record) and record.point in search.points},
+            {record.turn: record for record in found if tells(record) and record.turn in search.points},
             decided=any(not record.point and record.verdict != "ERROR" for record in found),
         )
     earlier = state.earlier[search.key]
@@ -126,7 +130,8 @@ def _holding(perf: TritonPerf, search: Search, records: Mapping[str, Record]) ->
     holding, reasons = {}, dict[str, None]()
     for point, record in records.items():
         theirs = {_FILES: record.model_files, **record.basis}
-        changed = [name for name, value in ours.items() if theirs.get(name) != value]
+        own = {**ours, _SLO: _digest_slo(search.points[point])}
+        changed = [name for name, value in own.items() if theirs.get(name) != value]
         changed += changes(record.fingerprint, now["fingerprint"])
         if changed:
             reasons.update(dict.fromkeys(changed))

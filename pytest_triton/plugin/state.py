@@ -215,30 +215,30 @@ class State:
     def so_far(self, search: str) -> list[Record]:
         """Return the records of a search's candidates in this run, in the order they were made; xdist's workers share.
 
-        Of a candidate that was measured twice it is the later one.
+        Of one whose turn came twice it is the later one.
         """
         records = self._read(search) if self.worker else self.records
-        return list({r.point: r for r in records if r.search == search and r.point}.values())
+        return list({r.turn: r for r in records if r.search == search and r.turn}.values())
 
     def searched(self, search: str) -> float:
         """Return how many seconds ago this run began with a search, 0.0 when it has not."""
         began = [record.began for record in self.so_far(search) if not record.reused]
         return time.time() - min(began) if began else 0.0
 
-    def search_records(self, search: str, points: Sequence[str]) -> list[Record]:
-        """Return the records of a search's ``points``; under xdist wait for those that other workers measure."""
+    def search_records(self, search: str, turns: Sequence[str]) -> list[Record]:
+        """Return the records of a search's ``turns``; under xdist wait for those that other workers measure."""
         last, known = time.monotonic(), 0
         while True:
-            found = {record.point: record for record in self.so_far(search)}
-            missing = [point for point in points if point not in found]
+            found = {record.turn: record for record in self.so_far(search)}
+            missing = [turn for turn in turns if turn not in found]
             if not self.worker or not missing:
-                return [found[point] for point in points if point in found]
+                return [found[turn] for turn in turns if turn in found]
             if len(found) > known or is_held():
                 last, known = time.monotonic(), len(found)
             elif time.monotonic() - last > _WAIT_FOR_OTHERS:
                 # The worker that should have measured them has crashed, or their tests have failed before.
                 self.noted(f"{len(missing)} candidates of a search were not measured by any worker: {missing[0]}, ...")
-                return [found[point] for point in points if point in found]
+                return [found[turn] for turn in turns if turn in found]
             time.sleep(0.2)
 
     def before(self, search: str) -> list[Record]:

@@ -23,7 +23,8 @@ class Record:
     ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
     where there was nothing to decide early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
-    candidate's ``sought`` names the ``objectives`` of its search and the number of its ``candidates``. Its ``basis``
+    candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn`` of
+    them it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``basis``
     holds digests of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where
     that was an earlier one.
 
@@ -63,6 +64,11 @@ class Record:
     model_files: str = ""
     applied: str = ""
     latencies: str = ""
+
+    @property
+    def turn(self) -> str:
+        """Whose turn it was in a search: the id of one of its tests; empty at its end, and outside of one."""
+        return str(self.sought.get("turn", self.point))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON has it."""
