@@ -6,31 +6,23 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.case import Candidate, Case, Load, digest
-from pytest_triton.errors import MarkerError, PytestTritonError, UsageError
+from pytest_triton.case import Candidate, Case, Load
+from pytest_triton.errors import MarkerError, PytestTritonError
 from pytest_triton.plugin import markers, options
 from pytest_triton.plugin.keys import PLAN, TURNS
-from pytest_triton.plugin.loads import make_load, read_value, triton_load
 from pytest_triton.plugin.markers import Wish
-from pytest_triton.plugin.slos import rules_of, slo_of
-from pytest_triton.search.settings import Settings
-from pytest_triton.slo_rules import DEFAULT, Rule, Subject, check_names
+from pytest_triton.plugin.models import model_of
+from pytest_triton.plugin.slos import check_cases, rules_of, slo_of
+from pytest_triton.slo_rules import Rule, Subject
+
+if TYPE_CHECKING:
+    from pytest_triton.plugin.search_cases import Search
 
 BEST = "best"
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search that several collected tests share. ``points`` maps each candidate's id to its case."""
-
-    key: str
-    settings: Settings
-    base: Case
-    points: dict[str, Case]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +78,6 @@ def plan_of(node: pytest.Item) -> Plan:
     return plan
 
 
-def model_of(wish: Wish, test_file: Path) -> str:
-    """Return the model a test is about. Raises ``MarkerError`` when nothing says so."""
-    if wish.model is not None:
-        return wish.model
-    from pytest_triton.repository.layout import is_model_folder
-
-    if is_model_folder(test_file.parent):
-        return test_file.parent.name
-    raise MarkerError(
-        "no model is named",
-        hint=f'mark the test with @pytest.mark.triton_model("name"), or put {test_file.name} into the model\'s folder',
-    )
-
-
 def _plans(wish: Wish, test_file: Path, config: pytest.Config) -> Iterator[Plan]:
     from pytest_triton.search.labels import label_axes
 
@@ -109,80 +87,21 @@ def _plans(wish: Wish, test_file: Path, config: pytest.Config) -> Iterator[Plan]
     names = map("-".join, itertools.product(*labels.values()))
     loads = [wish.load(values) for values in wish.combinations()]
     subjects = [Subject(name, {}, load) for name, load in zip(names, loads, strict=True)]
-    _check_names(rules, subjects, search=False)
+    check_cases(rules, subjects)
     for subject in subjects:
         slo = slo_of(rules, model, subject, config)
         yield Plan(Case(Candidate(model), subject.load, wish.inputs, slo), rules=rules, id=subject.id)
 
 
-def _check_names(rules: tuple[Rule, ...], subjects: list[Subject], *, search: bool) -> None:
-    try:
-        check_names(rules, subjects, search=search)
-    except UsageError as error:
-        raise MarkerError(error.problem, hint=error.hint) from None
-
-
 def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:
-    assert wish.search is not None
+    from pytest_triton.plugin.search_cases import make_search
+
     if PLAN not in metafunc.fixturenames:
         raise MarkerError("triton_search needs the triton_perf fixture", hint="add triton_perf as an argument")
-    try:
-        search = _make_search(metafunc, wish)
-    except PytestTritonError as error:
-        raise MarkerError(f"triton_search: {error.problem}", hint=error.hint, details=error.details) from None
-    search = _with_slos(search, wish, metafunc)
+    search = make_search(metafunc, wish)
     plans = [Plan(case, point, search) for point, case in search.points.items()]
     plans.append(Plan(search.base, BEST, search))
     metafunc.parametrize(PLAN, plans, ids=[*search.points, BEST], indirect=True)
-
-
-def _make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
-    from pytest_triton.repository.fields import canonical_path, canonical_value
-    from pytest_triton.search.space import expand as expand_axes
-
-    assert wish.search is not None
-    axes: dict[str, Any] = dict(wish.search.axes or {})
-    loads = dict(wish.loads)
-    for field in wish.expanded:
-        # A list in triton_load beside a search is one more axis of it.
-        axes.setdefault(field, loads[field])
-    single = {field: values[0] for field, values in loads.items() if field not in axes}
-    base = Case(Candidate(model_of(wish, metafunc.definition.path)), Load(), wish.inputs)
-    test_folder = metafunc.definition.path.parent
-    points = {}
-    for point in expand_axes(
-        axes, canonical_path, canonical_value, lambda name, value: read_value(name, value, test_folder)
-    ):
-        candidate = replace(base.candidate, patch=point.patch)
-        load = make_load({**triton_load(), **single, **point.load}, search=True)
-        points[point.id] = replace(base, candidate=candidate, load=load)
-    # The search's own load is the first one's; where the concurrency is looked for, also for the default.
-    first = next(iter(points.values())).load
-    if single.get("concurrency") in (None, "auto") and "concurrency" not in wish.expanded and not first.open_loop:
-        first = replace(first, concurrency="auto")
-    base = replace(base, load=first)
-    settings = wish.search.settings
-    strategy, _ = options.setting(metafunc.config, "strategy")
-    if strategy:
-        settings = replace(settings, strategy=strategy)  # type: ignore[arg-type]
-    objectives = [each.name for each in settings.objectives]
-    # Where a node id begins depends on the arguments of a run, and a later run is to find what this one has measured.
-    test = [str(metafunc.definition.path), metafunc.definition.nodeid.partition("::")[2]]
-    key = digest([test, objectives, {point: case.key for point, case in points.items()}])
-    return Search(key, settings, base, points)
-
-
-def _with_slos(search: Search, wish: Wish, metafunc: pytest.Metafunc) -> Search:
-    """Give every candidate, and the default configuration, the SLO that holds for it."""
-    model = search.base.candidate.model
-    rules = rules_of(wish, model, metafunc.definition.path, metafunc.config)
-    cases = {DEFAULT: search.base, **search.points}
-    subjects = {name: Subject(name, case.candidate.patch, case.load) for name, case in cases.items()}
-    _check_names(rules, list(subjects.values()), search=True)
-    with_slo = {
-        name: replace(case, slo=slo_of(rules, model, subjects[name], metafunc.config)) for name, case in cases.items()
-    }
-    return replace(search, base=with_slo.pop(DEFAULT), points=with_slo)
 
 
 def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -195,7 +114,7 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
         if (callspec := getattr(item, "callspec", None))
         if PLAN in callspec.params
     ]
-    searches = {plan.search.key for plan in plans if plan.search is not None}
+    searches = {plan.search.key: plan.search for plan in plans if plan.search is not None}
     candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
     cases = len(items) - candidates - sum(1 for plan in plans if plan.search is not None and plan.point == BEST)
     parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
@@ -204,4 +123,9 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
         parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {over}")
     server, source = options.setting(config, "server")
     chosen = f"server {resolve(server)} ({'auto' if server == 'auto' else source})"
-    return [f"triton: {', '.join(parts)} on {chosen}, {TURNS}"]
+    notes = [
+        f"triton: search of {search.base.candidate.model}: {note}"
+        for search in searches.values()
+        for note in search.notes
+    ]
+    return [f"triton: {', '.join(parts)} on {chosen}, {TURNS}", *notes]

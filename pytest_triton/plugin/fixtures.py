@@ -87,8 +87,8 @@ def triton_client(
     __tracebackhide__ = True
     from pytest_triton.case import Candidate
     from pytest_triton.errors import PytestTritonError
-    from pytest_triton.plugin.expansion import model_of
     from pytest_triton.plugin.markers import read
+    from pytest_triton.plugin.models import model_of
     from pytest_triton.plugin.perf import find_in_repository
 
     state = _state(request)

@@ -34,7 +34,7 @@ MARKERS = {
     "measure the combinations of the axes, fields of ModelConfig or of the load, each mapped to a list of values, a "
     "Range or Powers, and pick the best; or candidates given whole, a mapping each, by their names. Without axes: what "
     "the model and the machine allow. exclude(values) leaves a combination out. strategy is 'race', 'exhaustive' or "
-    "'optuna', which proposes so many trials. reference is an ONNX file or a callable that the outputs must agree with.",
+    "'optuna', which proposes so many trials. reference is an ONNX file or a callable that outputs must agree with.",
 }
 """The markers, with their signatures."""
 

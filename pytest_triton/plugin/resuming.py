@@ -12,7 +12,7 @@ from pytest_triton.errors import PytestTritonError
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import options
 from pytest_triton.plugin.course import selected
-from pytest_triton.plugin.expansion import Search
+from pytest_triton.plugin.search_cases import Search
 from pytest_triton.report.outlook import show_moment, tells
 from pytest_triton.repository.configuration import read
 from pytest_triton.repository.layout import CONFIGURATION

@@ -23,7 +23,7 @@ from pytest_triton.errors import (
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import metric
 from pytest_triton.plugin import options, resuming
-from pytest_triton.plugin.expansion import Search
+from pytest_triton.plugin.search_cases import Search
 from pytest_triton.protocol import Effort
 from pytest_triton.report.message import no_winner
 from pytest_triton.results.recording import KEEPS, Recorder, read_result, summarise

@@ -11,8 +11,9 @@ from pytest_triton.errors import MarkerError, UsageError
 from pytest_triton.metrics import Needs
 from pytest_triton.plugin import options
 from pytest_triton.plugin.markers import Wish, reading_in
+from pytest_triton.plugin.models import repository_of
 from pytest_triton.slo import SLO
-from pytest_triton.slo_rules import Rule, Subject, check_load, resolve
+from pytest_triton.slo_rules import Rule, Subject, check_load, check_names, resolve
 
 _DRIVERS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 """One of these files is there wherever an NVIDIA driver is; the last one under Windows' Linux."""
@@ -28,10 +29,9 @@ def rules_of(wish: Wish, model: str, test_file: Path, config: pytest.Config) -> 
 
 def _find_file(model: str, test_file: Path, config: pytest.Config) -> Path | None:
     """Find the model's slo.toml: in its folder in the repository, else beside a test file in a folder of its name."""
-    from pytest_triton.repository.layout import find_repository
     from pytest_triton.repository.slo_file import NAME
 
-    repository = options.folder(config, "repository") or find_repository(test_file)
+    repository = repository_of(test_file, config)
     folders = [repository / model] if repository is not None else []
     if test_file.parent.name == model:
         # A model that only a running server has needs no folder but the tests'.
@@ -53,6 +53,14 @@ def slo_of(rules: Sequence[Rule], model: str, subject: Subject, config: pytest.C
         name = f"{model} [{subject.id}]" if subject.id else model
         raise MarkerError(f"triton_slo: {error.problem} (the SLO of {name})", hint=error.hint) from None
     return slo
+
+
+def check_cases(rules: Sequence[Rule], subjects: Sequence[Subject], *, search: bool = False) -> None:
+    """Raise ``MarkerError`` for a rule that names a candidate, or an axis's value, which no case of a test has."""
+    try:
+        check_names(rules, subjects, search=search)
+    except UsageError as error:
+        raise MarkerError(error.problem, hint=error.hint) from None
 
 
 def _check_server(slo: SLO, config: pytest.Config) -> None:

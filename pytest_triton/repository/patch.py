@@ -91,6 +91,12 @@ def problem(config: ModelConfig) -> str | None:
         return "response_cache does not work with sequence_batching"
     if config.response_cache.enable and config.model_transaction_policy.decoupled:
         return "response_cache does not work with a decoupled model_transaction_policy"
+    for group in config.instance_group:
+        kind = type(group).Kind.Name(group.kind)
+        if group.gpus and kind in ("KIND_CPU", "KIND_MODEL"):
+            return f"instance_group has gpus {list(group.gpus)} beside {kind}, which takes none"
+    if not 0 <= config.sequence_batching.direct.minimum_slot_utilization <= 1:
+        return "sequence_batching.direct.minimum_slot_utilization is not in 0 to 1"
     if config.HasField("ensemble_scheduling") and config.instance_group:
         return "an ensemble has no instances of its own: instance_group belongs to the models that it is made of"
     return None

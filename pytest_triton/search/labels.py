@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_triton.case import Phases, Value
+from pytest_triton.search.names import other_model
 
 _PREFIXES = {
     "instance_group.count": "i",
@@ -59,6 +60,10 @@ def label_axes(axes: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
 
 def _prefixes(path: str, number: int) -> Iterable[str]:
     """Yield what the labels of an axis may begin with, the shortest first, the last one surely its own."""
+    if model := other_model(path):
+        inner = path.removeprefix(f"{model}:")
+        yield from (f"{_fit(model)}.{prefix}" for prefix in _prefixes(inner, number))
+        return
     parts = path.split(".")
     yield _PREFIXES.get(path, _initials(parts[-2] if parts[-1] == "enable" and len(parts) > 1 else parts[-1]))
     yield "".join(_initials(part) for part in parts)
