@@ -183,13 +183,30 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """What another model of the server is asked while one is measured."""
+
+    load: Load
+    inputs: Inputs = field(default_factory=Inputs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it: the load, and the shapes if there are any."""
+        shapes = {name: list(shape) for name, shape in self.inputs.shapes.items()}
+        return {**self.load.as_dict(), **({"shapes": shapes} if shapes else {})}
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """Candidate + load + inputs + SLO: what one test measures."""
+    """Candidate + load + inputs + SLO: what one test measures.
+
+    ``beside`` says what other models of the server are asked meanwhile, by their names.
+    """
 
     candidate: Candidate
     load: Load
     inputs: Inputs = field(default_factory=Inputs)
     slo: SLO = field(default_factory=SLO)
+    beside: Mapping[str, Beside] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -201,6 +218,7 @@ class Case:
                 "shapes": {name: list(shape) for name, shape in self.inputs.shapes.items()},
                 "seed": self.inputs.seed,
                 **({"count": self.inputs.count} if self.inputs.count != 1 else {}),
+                **({"beside": {name: each.as_dict() for name, each in self.beside.items()}} if self.beside else {}),
             }
         )
 

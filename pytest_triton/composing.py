@@ -19,10 +19,11 @@ class Counting:
     every other model that served requests meanwhile, which on a server that others use may be one too many.
     """
 
-    def __init__(self, control: Control, model: str) -> None:
-        """Begin to count. ``model`` must be loaded."""
+    def __init__(self, control: Control, model: str, *, apart: Iterable[str] = ()) -> None:
+        """Begin to count. ``model`` must be loaded; the models ``apart`` are asked by others."""
         self._control = control
         self._model = model
+        self._apart = frozenset(apart)
         self._steps = ensemble_steps(control, model)
         self._before = control.all_statistics()
         self._last = self._before.get(model, ServerStatistics())
@@ -41,7 +42,11 @@ class Counting:
         own = moved.pop(self._model, ServerStatistics())
         if self._steps:
             return own, {name: moved[name] for name in self._steps if name in moved}
-        called = {name: each for name, each in moved.items() if each.success_count + each.fail_count > 0}
+        called = {
+            name: each
+            for name, each in moved.items()
+            if each.success_count + each.fail_count > 0 and name not in self._apart
+        }
         return own, {name: each for name, each in called.items() if not ensemble_steps(self._control, name)}
 
 

@@ -284,12 +284,25 @@ class Deployer:
         known = self._known.get(name)
         if known is not None and known.covers(inputs, batch_size, sequences, reference):
             replace(verification, validate="none").verify(known.verified.requests, at_most=1)
-            return known.verified
+            return self._with_beside(known.verified, case)
         verified = verification.verify(self._make_requests(deployment, inputs, batch_size), at_most=AT_MOST)
         if "load_time" in self._cold[name] and verified.first_seconds is not None:
             self._cold[name].setdefault("first_request_latency", verified.first_seconds)
         self._known[name] = _Known(inputs, batch_size, sequences, reference, verified)
-        return verified
+        return self._with_beside(verified, case)
+
+    def _with_beside(self, verified: Verified, case: Case) -> Verified:
+        """Add the requests for the models that are under a load beside the case's own, which are loaded if need be."""
+        if not case.beside:
+            return verified
+        requests = {}
+        for model, beside in case.beside.items():
+            if model in self._there:
+                deployment = self._there[model][1]
+            else:
+                deployment = self._load(Candidate(model), model, patched(self.default(model), {}))
+            requests[model] = self.prepare(deployment, Case(deployment.candidate, beside.load, beside.inputs)).requests
+        return replace(verified, beside=requests)
 
     def _make_requests(self, deployment: Deployment, inputs: Inputs, batch_size: int) -> RequestSet:
         configuration = deployment.configuration

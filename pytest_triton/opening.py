@@ -8,8 +8,10 @@ from contextlib import ExitStack, contextmanager
 
 from pytest_triton.case import Case, Load, Phases
 from pytest_triton.deployment import Deployment
-from pytest_triton.errors import EngineError
+from pytest_triton.errors import EngineError, MeasurementError
+from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession, Plan, RequestSet
+from pytest_triton.observation import OK
 from pytest_triton.server.base import Server
 from pytest_triton.verification import Verified, has_string_ids
 
@@ -19,12 +21,20 @@ _PLACES_OPEN = 64
 
 @contextmanager
 def open_load(
-    server: Server, engine: Engine, case: Case, deployment: Deployment, verified: Verified, *, workers: int = 1
+    server: Server,
+    engine: Engine,
+    case: Case,
+    deployment: Deployment,
+    verified: Verified,
+    *,
+    workers: int = 1,
+    seed: int | None = None,
 ) -> Iterator[LoadSession]:
     """Open the connections for ``case``'s load, and close them with the block; nothing is sent yet.
 
-    ``workers`` processes share the load. Raises ``EngineError`` when the engine cannot send it, or the server is not
-    reached; ``ServerUnavailable`` when its endpoint for the protocol is not known.
+    ``workers`` processes share the load. ``seed`` fixes the arrivals, in place of the inputs' own. Raises
+    ``EngineError`` when the engine cannot send it, or the server is not reached; ``ServerUnavailable`` when its
+    endpoint for the protocol is not known.
     """
     load = case.load
     refusal = engine.refusal(load) or _refusal(case)
@@ -42,12 +52,43 @@ def open_load(
             requests,
             headers=endpoints.headers,
             tls=endpoints.tls,
-            seed=case.inputs.seed,
+            seed=case.inputs.seed if seed is None else seed,
             validate=case.inputs.validate,
             workers=workers,
             string_ids=load.sequence_length is not None and has_string_ids(deployment.configuration),
         )
-        yield undo.enter_context(engine.open(plan))
+        session = undo.enter_context(engine.open(plan))
+        for model in case.beside:
+            undo.enter_context(_keep_busy(server, case, model, verified.beside[model]))
+        yield session
+
+
+@contextmanager
+def _keep_busy(server: Server, case: Case, model: str, requests: RequestSet) -> Iterator[None]:
+    """Have ``model`` under the load that the case has for it, as long as the block lasts.
+
+    Raises ``MeasurementError`` after a block in which none of its requests succeeded.
+    """
+    beside, endpoints = case.beside[model], server.endpoints
+    plan = Plan(
+        endpoints.address(beside.load.protocol),
+        beside.load,
+        requests,
+        headers=endpoints.headers,
+        tls=endpoints.tls,
+        seed=beside.inputs.seed,
+    )
+    with WireEngine(workers=1).open(plan) as session:
+        session.start()
+        yield
+        trace = session.stop()
+    if not (trace.status == OK).any():
+        raise MeasurementError(
+            f"{case.candidate.model}: the load on {model} beside it failed",
+            model=model,
+            details=sorted(set(trace.reasons.values())),
+            hint="Look whether the model can be asked so: measure it alone.",
+        )
 
 
 def _refusal(case: Case) -> str:

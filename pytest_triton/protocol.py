@@ -205,7 +205,7 @@ class _Run:
     def look(self, session: LoadSession, extras: Mapping[str, float]) -> Measurement:
         """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
         effort, slo = self.effort, self.case.slo
-        counting, usage_before = Counting(self.server.control, self.name), self.server.usage()
+        counting, usage_before = Counting(self.server.control, self.name, apart=self.case.beside), self.server.usage()
         self.counting = counting
         traces: list[Trace] = []
         requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)

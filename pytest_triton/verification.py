@@ -49,11 +49,15 @@ class WrongOutputs(MeasurementError):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Requests whose answers were looked at. ``first_seconds`` is how long the first took; None if none was sent."""
+    """Requests whose answers were looked at. ``first_seconds`` is how long the first took; None if none was sent.
+
+    ``beside`` has those for other models, by their names.
+    """
 
     requests: RequestSet
     answers: Answers
     first_seconds: float | None
+    beside: Mapping[str, RequestSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

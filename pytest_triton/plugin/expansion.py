@@ -90,7 +90,9 @@ def _plans(wish: Wish, test_file: Path, config: pytest.Config) -> Iterator[Plan]
     check_cases(rules, subjects)
     for subject in subjects:
         slo = slo_of(rules, model, subject, config)
-        yield Plan(Case(Candidate(model), subject.load, wish.inputs, slo), rules=rules, id=subject.id)
+        candidate = Candidate(model, composing=wish.others)
+        case = Case(candidate, subject.load, wish.inputs, slo, wish.beside)
+        yield Plan(case, rules=rules, id=subject.id)
 
 
 def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_triton.case import Inputs, Load
+from pytest_triton.case import Beside, Inputs, Load, Value
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
+from pytest_triton.plugin.beside import read_beside, triton_beside
 from pytest_triton.plugin.keys import MARKERS
 from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
 from pytest_triton.plugin.search_marker import SearchWish, triton_search
@@ -25,7 +26,8 @@ from pytest_triton.slo_rules import LOAD_FIELDS, Reading, Rule
 class Wish:
     """What the markers of one test ask for. ``loads`` maps a load field to the values to take in turn.
 
-    A concurrency of None was not given. ``rules`` say which bounds hold for which case, the nearest first.
+    A concurrency of None was not given. ``rules`` say which bounds hold for which case, the nearest first. ``beside``
+    says what other models are asked meanwhile, by their names.
     """
 
     model: str | None
@@ -34,6 +36,12 @@ class Wish:
     rules: tuple[Rule, ...]
     search: SearchWish | None
     expanded: frozenset[str] = frozenset()
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+
+    @property
+    def others(self) -> dict[str, dict[str, Value]]:
+        """The models that are served beside the one that is measured, as a candidate's ``composing`` has them."""
+        return {model: {} for model in self.beside}
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Yield the values of every case, without those of a search's axes."""
@@ -114,6 +122,7 @@ _READERS: dict[str, Callable[..., Any]] = {
     "triton_slo": _slo,
     "triton_input": _input,
     "triton_search": triton_search,
+    "triton_beside": triton_beside,
 }
 
 
@@ -128,9 +137,13 @@ def read(marks: Iterable[pytest.Mark], folder: Path, own: Sequence[pytest.Mark] 
     """
     found: dict[str, Any] = {}
     rules: list[Rule] = []
+    beside: dict[str, Beside] = {}
     for mark in marks:
         if mark.name == "triton_slo":
             rules.append(_rule(_read(mark), folder, own=any(mark is each for each in own)))
+        elif mark.name == "triton_beside":
+            model, load = _beside(_read(mark), folder)
+            beside.setdefault(model, load)
         elif mark.name in _READERS:
             found.setdefault(mark.name, _read(mark))
         elif mark.name.startswith("triton_"):
@@ -158,11 +171,21 @@ def read(marks: Iterable[pytest.Mark], folder: Path, own: Sequence[pytest.Mark] 
         tuple(rules),
         search,
         expanded,
+        beside,
     )
     if search is None:
         for combination in wish.combinations():
             wish.load(combination)
     return wish
+
+
+def _beside(said: Mapping[str, Any], folder: Path) -> tuple[str, Beside]:
+    def make() -> tuple[str, Beside]:
+        inputs = _input(said["shape"], said["data"], said["seed"])
+        return read_beside(said, _place(inputs, folder), folder)
+
+    read: tuple[str, Beside] = _named("triton_beside", make)
+    return read
 
 
 def _rule(read: _Slo, folder: Path, *, own: bool) -> Rule:

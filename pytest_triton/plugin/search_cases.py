@@ -176,7 +176,8 @@ class _Cases:
         looked_for = varied or self._said["concurrency"] in (None, "auto")
         if looked_for and "concurrency" not in self._wish.expanded and not first.open_loop:
             first = replace(first, concurrency="auto")
-        case = Case(Candidate(self._model), first, self._wish.inputs)
+        candidate = Candidate(self._model, composing=self._wish.others)
+        case = Case(candidate, first, self._wish.inputs, beside=self._wish.beside)
         return replace(case, slo=self.slo(self.default(case)))
 
     def default(self, base: Case) -> Subject:
@@ -190,8 +191,9 @@ class _Cases:
     def case(self, point: SpacePoint, subject: Subject | None = None) -> Case:
         """Return a candidate's case with its SLO."""
         subject = subject or self.subject(point)
-        candidate = Candidate(self._model, point.patch, point.server, point.composing)
-        return Case(candidate, subject.load, self._wish.inputs, self.slo(subject))
+        others = {**self._wish.others, **point.composing}
+        candidate = Candidate(self._model, point.patch, point.server, others)
+        return Case(candidate, subject.load, self._wish.inputs, self.slo(subject), self._wish.beside)
 
     def slo(self, subject: Subject) -> SLO:
         """Return the SLO. Those that the same rules hold for under the same load have one. Raises ``MarkerError``."""
