@@ -19,14 +19,15 @@ class Record:
     ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of it.
     ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``composing``
     the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
-    configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took.
+    configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took from ``began`` on,
+    when it had the device for itself.
     ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
     where there was nothing to decide early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
-    candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn`` of
-    them it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``basis``
-    holds digests of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where
-    that was an earlier one.
+    candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn``
+    it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``basis`` holds digests
+    of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where that was an
+    earlier one.
 
     ``fingerprint`` says where it was measured, ``revision`` which state of the source; ``model_files`` and ``applied``
     are digests of the model's files and of the configuration that the server applied, empty where not known.
