@@ -31,6 +31,12 @@ def selected(session: pytest.Session, search: str) -> set[str]:
     return session.stash[_SELECTED].get(search, set())
 
 
+def time_left(perf: TritonPerf, search: Search) -> float | None:
+    """Return how many seconds of ``--triton-budget`` a search has left, 0.0 at least; None where there is no end."""
+    budget = options.duration(perf.state.config, "budget")
+    return None if budget is None else max(budget - perf.state.searched(search.key), 0.0)
+
+
 def outlook(perf: TritonPerf, search: Search) -> str:
     """Write which candidate leads, how many are left and for how long. Empty where nobody would see it."""
     state = perf.state
@@ -41,6 +47,7 @@ def outlook(perf: TritonPerf, search: Search) -> str:
         best = lead(records)
         return f"leads: {best}" if best else ""
     left = selected(perf.node.session, search.key) - {record.turn for record in records}
-    budget = options.duration(state.config, "budget")
-    seconds = None if budget is None else for_candidates(budget) - state.searched(search.key)
+    budget, seconds = options.duration(state.config, "budget"), time_left(perf, search)
+    if budget is not None and seconds is not None:
+        seconds -= budget - for_candidates(budget)
     return describe(records, left=len(left), seconds=seconds)
