@@ -15,23 +15,19 @@ _FATAL = re.compile(r"Fatal Python error: |terminate called|what\(\): |Segmentat
 
 
 def describe_crash(error: PytestTritonError, server: Server) -> str:
-    """Say how the server, or the model's process in it, ended: ``crashed: <the log's last telling line>``.
+    """Say how the server, or the model's process in it, ended, with the last telling line of the log.
 
     "" when ``error`` is about something else. Only of a server of ours is the log known.
     """
     if isinstance(error, ServerDied):
-        how, log = error.problem, _log_of(server)
+        how = error.problem
     elif isinstance(error, ServerError) and _PROCESS_GONE in f"{error.problem} {error.hint} {' '.join(error.details)}":
         at = "at a request" if isinstance(error, RequestError) else "while it was loaded"
-        how, log = f"the model's process ended {at}", server.log
+        how = f"the model's process ended {at}"
     else:
         return ""
-    line = _telling(log) if log is not None else ""
-    return f"crashed: {how}" + (f": {line}" if line else "")
-
-
-def _log_of(server: Server) -> Path | None:
-    return server.log
+    line = _telling(server.log) if server.log is not None else ""
+    return f"{how}: {line}" if line else how
 
 
 def _telling(log: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_triton.errors import OptionError, PytestTritonError
+from pytest_triton.errors import OptionError, PytestTritonError, ServerStartError
 from pytest_triton.lease import is_held
 from pytest_triton.plugin import defaults, options, outcomes
 from pytest_triton.plugin.keys import STATE
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TROUBLES, NOTES = "triton_troubles", "triton_notes"
 """Where a worker of pytest-xdist leaves its troubles, and its notes, for the controller."""
 
+_STARTS = 3
+"""Starts that fail in a row before a server is given up."""
 _WAIT_FOR_OTHERS = 60.0
 """Seconds of an idle device without a new record after which a search's other candidates are given up, under xdist."""
 
@@ -50,6 +52,8 @@ class State:
     _server: Server | None = None
     _bench: Bench | None = None
     _served: tuple[Path | None, tuple[str, ...]] = (None, ())
+    _failed: dict[tuple[Path | None, tuple[str, ...]], int] = field(default_factory=dict)
+    """How often in a row no server has started, by what it was to serve."""
     _triton: str = ""
     """The running server's version, as it says itself."""
     _spared: bool = False
@@ -107,18 +111,26 @@ class State:
             except PytestTritonError:
                 self.stop()
         self.stop()
+        if self._failed.get(wanted, 0) >= _STARTS:
+            raise ServerStartError(
+                f"Triton has failed to start {_STARTS} times in a row, and is not tried again",
+                hint="The first of the errors says why.",
+            )
         server: Server = self.config.hook.pytest_triton_make_server(
             config=self.config, repository=repository, arguments=list(arguments), output=self.prepare_output()
         )
         self.progress.say("starting Triton")
         try:
             server.start()
-        except BaseException:
+        except BaseException as error:
             server.stop()
+            if isinstance(error, ServerStartError):
+                self._failed[wanted] = self._failed.get(wanted, 0) + 1
             raise
         finally:
             self.progress.clear()
         self._server, self._served = server, wanted
+        self._failed.pop(wanted, None)
         self._triton = _version(server)
         return server
 
