@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pytest_triton.case import Case, digest
@@ -12,14 +12,20 @@ from pytest_triton.load.base import Engine
 from pytest_triton.measurement import Measurement
 from pytest_triton.protocol import Effort, Watcher, measure
 from pytest_triton.reference import make_reference
-from pytest_triton.saturation import find_concurrency
+from pytest_triton.search.objective import Objective, objective
+from pytest_triton.search.probed import Probed
 from pytest_triton.search.settings import Settings
+from pytest_triton.search.strategies.base import Effort as ProbeEffort
+from pytest_triton.search.strategies.climb import Climb, guess_saturation
+from pytest_triton.search.strategies.efforts import effort_at
 from pytest_triton.server.base import Server
+from pytest_triton.sizing import size_of
 from pytest_triton.verdict import Verdict, judge
 from pytest_triton.verification import Reference
 
 PROBE = Effort(warmup=0.3, warmup_requests=2, warmup_limit=2.0, seconds=0.8, requests=16, limit=4.0, looks=1)
-"""The effort of one point while a load is looked for."""
+"""The effort of one measurement that only gives an idea."""
+THROUGHPUT = objective("throughput")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +81,76 @@ class Bench:
         watch: Watcher | None = None,
     ) -> Evaluation:
         """Deploy, find the load if it is ``auto``, measure and judge. Raises what ``measure`` raises."""
-        self.deployer.keep_only(case.candidate.model)
+        self.deployer.keep_only(case.candidate)
         deployment = self.deployer.deploy(case.candidate)
-
-        def run(point: Case, with_effort: Effort) -> Measurement:
-            return measure(
-                self.server,
-                point,
-                self.engine,
-                effort=with_effort,
-                deployer=self.deployer,
-                deployment=deployment,
-                reference=reference,
-                watch=watch,
-            )
-
-        if case.load.concurrency == "auto":
-            probe = replace(effort, looks=1, **_smaller(effort))
-            case, _ = find_concurrency(case, lambda point: run(point, probe))
-        measurement = run(case, effort)
+        if "auto" in (case.load.concurrency, case.load.rate):
+            case = self.find_load(case, deployment, effort, reference=reference, watch=watch)
+        measurement = self.measure(case, deployment, effort, reference=reference, watch=watch)
         return Evaluation(case, deployment, measurement, judge(measurement, case.slo))
 
+    def find_load(
+        self,
+        case: Case,
+        deployment: Deployment,
+        effort: Effort,
+        *,
+        by: Objective = THROUGHPUT,
+        reference: Reference | None = None,
+        watch: Watcher | None = None,
+    ) -> Case:
+        """Return the case with the load that serves ``by`` best within the SLO, where its own is ``auto``.
 
-def _smaller(effort: Effort) -> dict[str, Any]:
-    """Bound ``effort`` by the probe's, field by field."""
-    names = ("warmup", "warmup_requests", "warmup_limit", "seconds", "requests", "limit")
-    return {name: min(getattr(effort, name), getattr(PROBE, name)) for name in names}
+        It is looked for with short probes, which are no longer than ``effort``.
+        """
+        size = size_of(deployment.configuration)
+        saturation = guess_saturation(size.instances, size.max_batch_size, case.load.batch_size, batching=size.batching)
+        climb = Climb(case.load, case.slo, by, saturation, size.queue_delay, size.instances)
+        probes: list[Probed] = []
+        while (load := climb.next(probes)) is not None:
+            point = replace(case, load=load)
+            short = _at_most(probe_effort(effort_at(load)), effort)
+            measurement = self.measure(point, deployment, short, reference=reference, watch=watch)
+            verdict = judge(measurement, case.slo)
+            probes.append(
+                Probed(load, measurement.metrics, verdict.outcome.value, verdict.reason, measurement.requests)
+            )
+        return replace(case, load=probes[climb.choose(probes)].load)
+
+    def measure(
+        self,
+        case: Case,
+        deployment: Deployment,
+        effort: Effort,
+        *,
+        reference: Reference | None = None,
+        watch: Watcher | None = None,
+    ) -> Measurement:
+        """Measure a case whose candidate is deployed already. Raises what ``protocol.measure`` raises."""
+        return measure(
+            self.server,
+            case,
+            self.engine,
+            effort=effort,
+            deployer=self.deployer,
+            deployment=deployment,
+            reference=reference,
+            watch=watch,
+        )
+
+
+def probe_effort(effort: ProbeEffort) -> Effort:
+    """Return what a strategy's effort means to a measurement: one look, after a short warm-up."""
+    return Effort(
+        warmup=effort.warmup,
+        warmup_requests=1,
+        warmup_limit=max(effort.limit / 2, effort.warmup),
+        seconds=effort.seconds,
+        requests=effort.requests,
+        limit=effort.limit,
+        looks=1,
+    )
+
+
+def _at_most(effort: Effort, other: Effort) -> Effort:
+    """Bound ``effort`` by another one, field by field."""
+    return Effort(**{each.name: min(getattr(effort, each.name), getattr(other, each.name)) for each in fields(Effort)})

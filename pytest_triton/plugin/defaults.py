@@ -12,6 +12,7 @@ from pytest_triton.plugin import options
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import Engine
+    from pytest_triton.search.settings import Settings
     from pytest_triton.search.strategies.base import Strategy
     from pytest_triton.server.base import Server
 
@@ -41,8 +42,10 @@ def pytest_triton_make_engine(config: pytest.Config) -> Engine:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_triton_make_strategy(config: pytest.Config, candidates: int) -> Strategy:
-    """Every candidate alike, within ``--triton-budget``."""
-    from pytest_triton.search.strategies import Exhaustive
+def pytest_triton_make_strategy(config: pytest.Config, candidates: int, settings: Settings) -> Strategy:
+    """The strategy that the search's settings name, within ``--triton-budget``; what is proposed is raced as well."""
+    from pytest_triton.search.strategies.exhaustive import Exhaustive
+    from pytest_triton.search.strategies.race import Race
 
-    return Exhaustive(budget=options.duration(config, "budget"))
+    budget = options.duration(config, "budget")
+    return Exhaustive(budget=budget) if settings.strategy == "exhaustive" else Race(budget=budget)

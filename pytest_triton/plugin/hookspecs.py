@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import Engine
+    from pytest_triton.search.settings import Settings
     from pytest_triton.search.strategies.base import Strategy
     from pytest_triton.server.base import Server
 
@@ -27,5 +28,8 @@ def pytest_triton_make_engine(config: pytest.Config) -> Engine | None:
 
 
 @pytest.hookspec(firstresult=True)
-def pytest_triton_make_strategy(config: pytest.Config, candidates: int) -> Strategy | None:
-    """Return the strategy for a search over ``candidates`` candidates. None leaves it to others."""
+def pytest_triton_make_strategy(config: pytest.Config, candidates: int, settings: Settings) -> Strategy | None:
+    """Return the strategy for a search over ``candidates`` candidates. None leaves it to others.
+
+    ``settings`` is what the marker says, its strategy replaced by what ``--triton-strategy`` names.
+    """

@@ -64,6 +64,8 @@ class TritonPerf:
     arguments: Sequence[str]
     data: Any = None
     _calls: int = field(default=0, init=False)
+    _leased: float = field(default=0.0, init=False)
+    """When the device was ours last, in seconds since the epoch."""
 
     def __call__(self, **overrides: Any) -> Measurement:
         """Measure, judge and record this test's case; return the measurement.
@@ -104,13 +106,13 @@ class TritonPerf:
             raise
 
     def _search(self, search: Search, case: Case, recorder: Recorder) -> Measurement:
-        from pytest_triton.plugin import searching
+        from pytest_triton.plugin import candidates, searching
 
         self.state.progress.outlook = course.outlook(self, search)
         if self.plan.point == BEST:
             return searching.decide(self, search, case, recorder)
         known = resuming.resume(self, search)
-        return known if known is not None else searching.try_candidate(self, search, case, recorder)
+        return known if known is not None else candidates.try_candidate(self, search, case, recorder)
 
     def _case(self, overrides: Overrides) -> Case:
         case = self.plan.case
@@ -156,6 +158,7 @@ class TritonPerf:
     def lease(self) -> Iterator[Bench]:
         """Wait for the device, then give the bench with a running server, the model's folder checked."""
         with lease(waiting=self.state.progress.say):
+            self._leased = time.time()
             if self.repository is not None and not options.is_remote(self.state.config):
                 find_in_repository(self.repository, self.plan.case.candidate.model)
             bench = self.state.bench(self.repository, self.arguments)
@@ -169,6 +172,9 @@ class TritonPerf:
 
     def keep(self, record: Record, evaluation: Evaluation | None = None) -> None:
         """Keep a record, and show pytest-benchmark what was measured if it asks for it."""
+        if self._leased > record.began:
+            waited = self._leased - record.began
+            record = replace(record, began=self._leased, seconds=max(record.seconds - waited, 0.0))
         if record.point and self.plan.search is not None:
             record = resuming.place(self, self.plan.search, record)
         self.state.keep(self.node, record)

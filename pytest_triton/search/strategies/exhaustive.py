@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_triton.quantities import Unit, show
-from pytest_triton.search.selection import Result
-from pytest_triton.search.strategies.base import Decision, Measure, Skip
+from pytest_triton.search.selection import Status
+from pytest_triton.search.strategies.base import Effort, Keep, Probe, Step, Trial
+from pytest_triton.search.strategies.budget import is_over, out_of_time
+from pytest_triton.search.strategies.efforts import effort_at
+from pytest_triton.search.strategies.race import climb_of, conclude, is_declared
 
-EFFORT = Measure(seconds=1.2, requests=32, limit=6.0)
+FULL = Effort(seconds=1.2, requests=32, limit=6.0, warmup=0.5)
 """Enough to tell a leader from the rest; who wins is measured anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Measure every candidate with the same effort, until ``budget`` seconds are used up (None: no end)."""
+    """Measure every candidate with the same effort, until ``budget`` seconds are used up (None: no end).
 
-    effort: Measure = EFFORT
+    A load of ``auto`` is looked for with short probes.
+    """
+
+    effort: Effort = FULL
     budget: float | None = None
     name: str = "exhaustive"
 
-    def decide(self, results: Sequence[Result], *, elapsed: float) -> Decision:
-        """Measure, unless the budget is used up."""
-        if self.budget is not None and elapsed >= self.budget:
-            return Skip(f"the budget of {show(self.budget, Unit.SECONDS)} is used up")
-        return self.effort
+    def step(self, trial: Trial) -> Step:
+        """Probe at the declared load, or where the climb ends, with the full effort."""
+        over = out_of_time(trial, self.budget)
+        if over is not None:
+            return over
+        climb = climb_of(trial)
+        if is_declared(trial.case.load):
+            return conclude(trial, 0) if trial.probes else Probe(trial.case.load, self.effort)
+        following = climb.next(trial.probes)
+        if following is not None and not is_over(trial, self.budget):
+            return Probe(following, effort_at(following))
+        chosen = climb.choose(trial.probes)
+        at_it = [place for place, probe in enumerate(trial.probes) if probe.load == trial.probes[chosen].load]
+        if len(at_it) > 1 or is_over(trial, self.budget):
+            return conclude(trial, chosen)
+        if not trial.probes[chosen].valid:
+            return Keep(chosen, Status.ERROR, trial.probes[chosen].reason)
+        return Probe(trial.probes[chosen].load, self.effort)

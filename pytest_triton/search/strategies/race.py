@@ -1,0 +1,267 @@
+"""The default strategy: short probes first, and longer ones only for whom they may make the winner.
+
+Before a candidate is deployed it is dropped when what is known of the same configuration at other loads says that it
+cannot win: the plateau is reached, a smaller load missed the SLO, or a larger one had less throughput than another
+candidate. Then its two ends are probed, one request in flight and saturated, and it is dropped when its throughput at
+best is below that of the best so far, or its latency at best misses the SLO. For the others the load is looked for
+that serves the objective best (``climb``), and who may lead is measured once more there, for longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from pytest_triton.case import Load
+from pytest_triton.metrics import Better
+from pytest_triton.search.objective import Objective
+from pytest_triton.search.probed import Probed, show_load
+from pytest_triton.search.selection import Result, Status, rank
+from pytest_triton.search.strategies.base import Drop, Keep, Probe, Step, Trial
+from pytest_triton.search.strategies.budget import is_over, out_of_time
+from pytest_triton.search.strategies.climb import GAIN, Climb, amount, guess_saturation, saturates
+from pytest_triton.search.strategies.efforts import effort_at, long_for
+from pytest_triton.search.strategies.prospects import Prospects, beaten_by, siblings, stretch, stretched
+
+_NARROW = 0.01
+"""Half width of an interval, as a share of its value, from which on a longer probe would tell little more."""
+_FLAT_AT_MOST = 1.10
+"""What twice the load may gain at most, by its interval, for one step to be a plateau; else it takes two steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Spend time where the winner may be, until ``budget`` seconds are used up (None: no end)."""
+
+    budget: float | None = None
+    name: str = "race"
+
+    def step(self, trial: Trial) -> Step:
+        """Drop the candidate, probe it once more, or keep what was found."""
+        over = out_of_time(trial, self.budget) or (None if trial.probes else foresee(trial))
+        if over is not None:
+            return over
+        climb = climb_of(trial)
+        if trial.probes and is_over(trial, self.budget):
+            return conclude(trial, climb.choose(trial.probes))
+        if is_declared(trial.case.load):
+            return _step_declared(trial)
+        hopeless = give_up(trial)
+        if hopeless is not None:
+            return hopeless
+        if trial.probes and _is_doubtful(trial, trial.probes[-1]):
+            return Probe(trial.probes[-1].load, long_for(trial.case.slo))
+        load = climb.next(trial.probes)
+        if load is not None:
+            return Probe(load, effort_at(load))
+        return _finish(trial, climb.choose(trial.probes))
+
+
+def climb_of(trial: Trial) -> Climb:
+    """Return how the load of the candidate is looked for."""
+    return Climb(
+        trial.case.load,
+        trial.case.slo,
+        trial.settings.objective,
+        saturation=_saturation(trial),
+        delay=trial.queue_delay,
+        instances=trial.instances,
+    )
+
+
+def is_declared(load: Load) -> bool:
+    """Tell whether nothing about a load is to be looked for."""
+    return "auto" not in (load.concurrency, load.rate)
+
+
+def conclude(trial: Trial, place: int) -> Step:
+    """Keep the probe at ``place``: as the candidate's result, or as what shows that it misses its SLO."""
+    probe = trial.probes[place]
+    if not probe.valid:
+        return Keep(place, Status.ERROR, probe.reason)
+    missed = probe.missed(trial.case.slo)
+    if missed is not None:
+        return Keep(place, Status.INFEASIBLE, f"misses {probe.show_miss(missed)}")
+    if probe.verdict == "FAIL":
+        return Keep(place, Status.INFEASIBLE, probe.reason)
+    return Keep(place)
+
+
+def _saturation(trial: Trial) -> int:
+    size = trial.case.load.batch_size
+    return guess_saturation(trial.instances, trial.max_batch_size, size, batching=trial.batching)
+
+
+def _factor(trial: Trial) -> float:
+    return stretch(len(trial.results) + trial.left)
+
+
+# Before it is deployed
+
+
+def foresee(trial: Trial) -> Drop | None:
+    """Drop a candidate that cannot win by what is known of its configuration at other loads; else return None."""
+    load = trial.case.load
+    if not is_declared(load):
+        return None
+    known = siblings(trial)
+    if not known:
+        return None
+    return _too_much_already(trial, known) or _flat(trial, known) or _beaten_elsewhere(trial, known)
+
+
+def _too_much_already(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
+    """Latency grows with the load: what a smaller one missed by all of its interval, this one misses too."""
+    for result, probe in known:
+        missed = probe.surely_missed(trial.case.slo, delay=trial.queue_delay)
+        if missed is not None and amount(probe.load) <= amount(trial.case.load):
+            return Drop(Status.INFEASIBLE, f"{result.id} misses {probe.show_miss(missed)}, with less load")
+    return None
+
+
+def _flat(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
+    """More load than on the plateau is only more waiting."""
+    if not saturates(trial.settings.objective):
+        return None
+    load = trial.case.load
+    points = {
+        amount(probe.load): (result, probe)
+        for result, probe in known
+        if amount(probe.load) < amount(load) and "throughput" in probe.metrics and probe.valid
+    }
+    steps = list(pairwise(points[each] for each in sorted(points)))[-2:]
+    if not steps:
+        return None
+    gains = [after.throughput / max(before.throughput, 1e-9) for (_, before), (_, after) in steps]
+    (_, before), (result, after) = steps[-1]
+    high = after.metrics["throughput"].high
+    surely = high is not None and high <= _FLAT_AT_MOST * before.throughput
+    if gains[-1] < GAIN and (surely or (len(gains) == 2 and gains[0] < GAIN)):
+        change = f"gained {gains[-1] - 1:.0%}" if gains[-1] >= 1 else f"lost {1 - gains[-1]:.0%}"
+        reason = f"plateau: {result.id} {change} in throughput from {show_load(before.load)} to {show_load(after.load)}"
+        return Drop(Status.SKIPPED, reason)
+    return None
+
+
+def _beaten_elsewhere(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
+    prospects = _prospects(trial, [probe for _, probe in known], load=trial.case.load)
+    return _dominated(trial, prospects)
+
+
+# At a declared load
+
+
+def _step_declared(trial: Trial) -> Step:
+    load = trial.case.load
+    own = [place for place, probe in enumerate(trial.probes) if probe.load == load]
+    if not own:
+        scout = _scout(trial)
+        if scout is not None:
+            return Probe(scout, effort_at(scout))
+        if trial.probes:
+            dropped = _dominated(trial, _prospects(trial, trial.probes, saturation=amount(trial.probes[0].load)))
+            if dropped is not None:
+                return dropped
+        return Probe(load, effort_at(load))
+    if len(own) == 1 and (_is_doubtful(trial, trial.probes[own[0]]) or _may_lead(trial, trial.probes[own[0]])):
+        return Probe(load, long_for(trial.case.slo))
+    return conclude(trial, own[-1])
+
+
+def _scout(trial: Trial) -> Load | None:
+    """Return the largest load that was declared for the configuration, where one probe there may spare all others."""
+    objective = trial.settings.objective
+    load = trial.case.load
+    if trial.probes or not trial.results or not saturates(objective) or not rank(trial.results, objective):
+        return None
+    known = siblings(trial)
+    most = max((each for each in trial.loads if is_declared(each)), key=amount, default=load)
+    alike = replace(most, concurrency=load.concurrency) == load
+    if known or most.open_loop or not alike or amount(most) < 2 * amount(load):
+        return None
+    return most
+
+
+# At a load that is looked for
+
+
+def give_up(trial: Trial) -> Step | None:
+    """Drop a candidate whose first probes show that it cannot win; None where they do not."""
+    for place, probe in enumerate(trial.probes):
+        if probe.load.open_loop or probe.load.concurrency != 1:
+            continue
+        if not probe.valid:
+            return Keep(place, Status.ERROR, probe.reason)
+        missed = probe.surely_missed(trial.case.slo, delay=trial.queue_delay)
+        if missed is not None:
+            return Keep(place, Status.INFEASIBLE, f"misses {probe.show_miss(missed)}, so with any load")
+    if not trial.probes:
+        return None
+    return _dominated(trial, _prospects(trial, trial.probes))
+
+
+def _prospects(
+    trial: Trial, probes: Sequence[Probed], *, load: Load | None = None, saturation: float | None = None
+) -> Prospects:
+    return Prospects(
+        probes,
+        trial.case.slo,
+        saturation=_saturation(trial) if saturation is None else saturation,
+        instances=trial.instances,
+        delay=trial.queue_delay,
+        factor=_factor(trial),
+        load=load,
+    )
+
+
+def _dominated(trial: Trial, prospects: Prospects) -> Drop | None:
+    objectives = trial.settings.objectives
+    best = [prospects.best(each) for each in objectives]
+    winner = beaten_by(best, trial.results, objectives, _factor(trial))
+    if winner is None:
+        return None
+    return Drop(Status.SKIPPED, f"dominated by {winner.id}: {_at_best(objectives[0], best[0])}")
+
+
+def _at_best(objective: Objective, best: float | None) -> str:
+    word = "at most" if objective.better is Better.HIGHER else "at least"
+    return f"{objective.name} {word} {objective.show(best)}"
+
+
+def _finish(trial: Trial, chosen: int) -> Step:
+    probe = trial.probes[chosen]
+    again = sum(1 for each in trial.probes if each.load == probe.load)
+    if again == 1 and probe.valid and (_is_doubtful(trial, probe) or _may_lead(trial, probe)):
+        return Probe(probe.load, long_for(trial.case.slo))
+    return conclude(trial, chosen)
+
+
+def _is_doubtful(trial: Trial, probe: Probed) -> bool:
+    """Whether a probe misses its SLO by its value but not by all of its interval, and was not repeated yet."""
+    slo, delay = trial.case.slo, trial.queue_delay
+    if not probe.valid or probe.missed(slo, delay=delay) is None or probe.surely_missed(slo, delay=delay) is not None:
+        return False
+    return sum(1 for each in trial.probes if each.load == probe.load) == 1
+
+
+def _may_lead(trial: Trial, probe: Probed) -> bool:
+    """Whether a longer probe could make the candidate the best one so far, or show that it is not."""
+    if not probe.valid or probe.missed(trial.case.slo) is not None:
+        return False
+    for objective in trial.settings.objectives:
+        value = objective.value(probe.metrics, trial.instances)
+        if value is None or value.low is None or value.high is None:
+            return True
+        if value.high - value.low <= 2 * _NARROW * value.value:
+            continue
+        ranked = rank(trial.results, objective)
+        theirs = ranked[0].value(objective) if ranked else None
+        if theirs is None:
+            return True
+        factor = _factor(trial)
+        higher = objective.better is Better.HIGHER
+        ours, other = stretched(value, 1 if higher else -1, factor), stretched(theirs, -1 if higher else 1, factor)
+        if ours is None or other is None or (ours >= other if higher else ours <= other):
+            return True
+    return False
