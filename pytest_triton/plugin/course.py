@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_triton.plugin import options
-from pytest_triton.plugin.expansion import BEST, Plan, Search
+from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.keys import PLAN
+from pytest_triton.plugin.search_cases import Search
 from pytest_triton.report.outlook import describe, lead
 from pytest_triton.search.strategies.budget import for_candidates
 

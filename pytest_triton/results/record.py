@@ -25,7 +25,8 @@ class Record:
     where there was nothing to decide early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
     candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn``
-    it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``basis`` holds digests
+    it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``probes``
+    are the loads that were tried with it, with what was measured at each and the verdict on that. Its ``basis`` holds digests
     of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where that was an
     earlier one.
 
@@ -56,6 +57,7 @@ class Record:
     settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
     sought: Mapping[str, Any] = field(default_factory=dict)
+    probes: tuple[Mapping[str, Any], ...] = ()
     basis: Mapping[str, str] = field(default_factory=dict)
     reused: str = ""
     run: str = ""
@@ -80,7 +82,7 @@ class Record:
         """Read a record back; keys of a later schema are left out."""
         known = {f.name for f in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
-        return cls(**{**kept, "checks": tuple(kept.get("checks", ()))})
+        return cls(**{**kept, "checks": tuple(kept.get("checks", ())), "probes": tuple(kept.get("probes", ()))})
 
 
 def _plain(value: Any) -> Any:
