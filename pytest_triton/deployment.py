@@ -189,7 +189,7 @@ class Deployer:
 
     def _may_stop_completing(self, models: Iterable[str]) -> bool:
         """Say whether to spare the server the completion of what is complete: it has cost more than a restart does."""
-        if self.server.kind == "remote" or self._completed < _PATIENCE:
+        if self._completed < _PATIENCE or not self.server.completes or self.server.kind == "remote":
             return False
         return all(needs_no_completion(self.server, self._defaults[model]) for model in models)
 
@@ -208,7 +208,7 @@ class Deployer:
             self._hasten(name, wanted, gone=instances - count_instances(wanted))
         elif unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
             self.remove(name)
-        elif runs_in_python(self.server, wanted) and SWITCH not in self.server.options:
+        elif runs_in_python(self.server, wanted) and self.server.completes:
             self._completed += 1
         return self._load(candidate, name, wanted)
 
@@ -217,7 +217,7 @@ class Deployer:
 
         In place, Triton waits a second for each of the ``gone`` instances.
         """
-        quick = SWITCH in self.server.options or gone > 1
+        quick = gone > 1 or not self.server.completes
         if gone > 0 and quick and runs_in_python(self.server, wanted):
             self.server.control.begin_unload(name)
 

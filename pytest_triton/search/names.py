@@ -29,11 +29,14 @@ _KEYED = ("parameters.", "metric_tags.")
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How names and values are checked: a path and a value of ``ModelConfig``, and a value of a field of the load."""
+    """How names and values are checked: a path and a value of ``ModelConfig``, a value of a field of the load, and the
+    name of an option of the server.
+    """
 
     path: Callable[[str], str]
     value: Callable[[str, object], Value]
     load: Callable[[str, Any], Any]
+    option: Callable[[str], str] = str
 
 
 def canonical_name(name: object, reader: Reader) -> str:
@@ -46,7 +49,7 @@ def canonical_name(name: object, reader: Reader) -> str:
         option = name.removeprefix(SERVER).replace("-", "_")
         if not _OPTION.fullmatch(option):
             raise AxisError(f"{name!r} names no option of Triton's", hint="Write it as in 'server.cache_config'.")
-        return SERVER + option
+        return SERVER + reader.option(option)
     try:
         return reader.path(name)
     except UsageError as error:

@@ -150,6 +150,10 @@ class Server(Protocol):
     def options(self) -> Mapping[str, Any]:
         """The options of ``tritonserver`` that ``restart`` gave it besides its usual ones; names have ``_``."""
 
+    @property
+    def completes(self) -> bool:
+        """Whether it completes configurations as it loads models, which Triton does unless it is told not to."""
+
     def start(self) -> None:
         """Start it and wait until it is ready.
 

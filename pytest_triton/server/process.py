@@ -13,11 +13,11 @@ from typing import Any
 
 from pytest_triton.errors import RepositoryError, ServerDied, ServerStartError
 from pytest_triton.observation import ResourceUsage
-from pytest_triton.server.arguments import LaunchArguments, make_arguments
+from pytest_triton.server.arguments import LaunchArguments, make_arguments, split_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
-from pytest_triton.server.options import join_words
+from pytest_triton.server.options import SWITCH, join_words
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.supervised import SupervisedProcess, describe_status
 from pytest_triton.server.supervisor import remove_directories
@@ -119,6 +119,12 @@ class ChildServer(ABC):
     def options(self) -> Mapping[str, Any]:
         """What ``restart`` gave it besides its usual arguments."""
         return self._options
+
+    @property
+    def completes(self) -> bool:
+        """Whether neither its usual arguments nor its options keep it from completing configurations."""
+        switch = SWITCH.replace("_", "-")
+        return all(name != switch for name, _ in split_arguments(join_words(self._user_arguments, self._options)))
 
     @property
     def version(self) -> str:

@@ -79,6 +79,11 @@ class RemoteServer:
         """None: its command line is its owner's."""
         return {}
 
+    @property
+    def completes(self) -> bool:
+        """True, as far as can be known from here."""
+        return True
+
     def start(self) -> None:
         """Look whether it is there and ready. Raises ``ServerUnavailable`` when it is not."""
         trouble = self._control.trouble()
