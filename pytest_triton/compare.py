@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import dataclass
 
-from pytest_triton.case import Case
-from pytest_triton.composing import Composing, Counting, add_up
+from pytest_triton.blocks import Bout, Contender, Pace, Side
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine
-from pytest_triton.measurement import Measurement, measure_trace
+from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Better, Estimate, Metric
-from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
-from pytest_triton.opening import cycle_of, open_load, under_way
+from pytest_triton.search.objective import Objective, objective
 from pytest_triton.server.base import Server
-from pytest_triton.statistics import CONFIDENCE, ratio_interval
+from pytest_triton.statistics import CONFIDENCE
 from pytest_triton.verdict import Outcome
-from pytest_triton.windows import merge
 
 PAIRS = 8
 """Pairs of blocks in a comparison. At 8 the interval comes from Student's t (PROTOCOL: comparing two candidates)."""
@@ -31,13 +27,7 @@ TOLERANCE = 0.05
 FLOOR = 0.01
 """What two measurements of the same thing may differ by on a quiet machine, as a fraction."""
 
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """One side of a comparison: a case, and how to make the server serve it now."""
-
-    case: Case
-    deploy: Callable[[], Deployment]
+__all__ = ["Comparison", "Contender", "compare", "judge_change"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +47,13 @@ class Comparison:
     pairs: int = PAIRS
 
 
-@dataclass(slots=True)
-class _Side:
-    contender: Contender
-    traces: list[Trace] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    statistics: list[ServerStatistics] = field(default_factory=list)
-    composing: list[Composing] = field(default_factory=list)
-    before: ResourceUsage | None = None
-    after: ResourceUsage | None = None
-    cold_start: dict[str, float] = field(default_factory=dict)
-    deployment: Deployment | None = None
-
-
 def compare(
     server: Server,
     engine: Engine,
     deployer: Deployer,
     first: Contender,
     second: Contender,
-    by: Metric,
+    by: Metric | Objective,
     *,
     pairs: int = PAIRS,
     looks: int = 1,
@@ -92,28 +69,31 @@ def compare(
     With several ``looks`` the pairs double from one to the next (8, 16, 32), until ``settled`` says of the gain that it
     decides; each look has its share of the interval's error.
 
-    Every block has fresh connections. The order is drawn from ``seed``. ``watch`` is told how many blocks of how many
-    are done. (Randomized multiple interleaved trials: Abedi & Brecht, ICPE 2017.)
+    Every block has fresh connections; both of a pair have the same arrivals. The order is drawn from ``seed``.
+    ``watch`` is told how many blocks of how many are done. (Randomized multiple interleaved trials: Abedi & Brecht,
+    ICPE 2017.)
     """
+    by = by if isinstance(by, Objective) else objective(by.name)
+    bout = Bout(server, engine, deployer, by, Pace(seconds or SECONDS, warmup=0.2))
     order = random.Random(seed)
-    sides = [_Side(first), _Side(second)]
+    sides = [Side(first), Side(second)]
+    values: tuple[list[float], list[float]] = [], []
     for look in range(looks):
         most = pairs * 2**look
         for pair in range(pairs * 2 ** (look - 1) if look else 0, most):
             turn = [0, 1]
             order.shuffle(turn)
             for done, index in enumerate(turn):
-                _run_block(server, engine, deployer, sides[index], by, seconds or SECONDS)
+                values[index].append(sides[index].take_turn(bout, seed + pair))
                 if watch is not None:
                     watch(2 * pair + done + 1, 2 * most)
-        # A value of 0 (no request served) has no logarithm; a tiny one makes the ratio what it is: hopeless.
-        ratios = [max(b, 1e-12) / max(a, 1e-12) for a, b in zip(sides[0].values, sides[1].values, strict=True)]
-        gain = _gain(ratio_interval(ratios, 1 - (1 - CONFIDENCE) / looks), by)
+        quotients = [by.quotient(ours, theirs) for theirs, ours in zip(*values, strict=True)]
+        gain = by.gain_of(quotients, 1 - (1 - CONFIDENCE) / looks)
         if settled is not None and settled(gain):
             break
     deployment = sides[1].deployment
     assert deployment is not None
-    return Comparison(_measurement(sides[0]), _measurement(sides[1]), gain, deployment, len(ratios))
+    return Comparison(sides[0].measurement(), sides[1].measurement(), gain, deployment, len(quotients))
 
 
 def judge_change(gain: Estimate, by: Metric, *, tolerance: float = TOLERANCE, floor: float = FLOOR) -> Outcome:
@@ -131,51 +111,3 @@ def judge_change(gain: Estimate, by: Metric, *, tolerance: float = TOLERANCE, fl
     if worst <= 1 + tolerance:
         return Outcome.PASS
     return Outcome.FAIL if best > 1 + floor else Outcome.INCONCLUSIVE
-
-
-def _run_block(server: Server, engine: Engine, deployer: Deployer, side: _Side, by: Metric, seconds: float) -> None:
-    case = side.contender.case
-    deployment = side.contender.deploy()
-    verified = deployer.prepare(deployment, case)
-    side.cold_start, side.deployment = deployer.cold_start(deployment), deployment
-    seconds = max(seconds, cycle_of(case.load))
-    with open_load(server, engine, case, deployment, verified, workers=engine.workers or 1) as session:
-        session.start()
-        session.collect(seconds=0.2, requests=2 * under_way(case.load), limit=5.0)
-        counting, usage = Counting(server.control, deployment.name), server.usage()
-        trace = session.collect(seconds=seconds, requests=10, limit=10 * seconds)
-        counted, composing = counting.look()
-        side.statistics.append(counted)
-        side.composing.append(composing)
-        # Both may be loaded at once, so the memory in use belongs to neither.
-        side.before, side.after = (replace(each, rss=None, gpu_memory=None) for each in (usage, server.usage()))
-        session.stop()
-    server.check()
-    side.traces.append(trace)
-    estimate = measure_trace(trace, batch_size=case.load.batch_size).metrics.get(by.name)
-    side.values.append(estimate.value if estimate is not None else 0.0)
-
-
-def _measurement(side: _Side) -> Measurement:
-    return measure_trace(
-        merge(side.traces),
-        batch_size=side.contender.case.load.batch_size,
-        statistics=reduce(ServerStatistics.plus, side.statistics),
-        before=side.before,
-        after=side.after,
-        extras=side.cold_start,
-        composing=add_up(side.composing),
-        slo=side.contender.case.slo,
-    )
-
-
-def _gain(ratio: Estimate, by: Metric) -> Estimate:
-    def shift(value: float | None) -> float | None:
-        if value is None:
-            return None
-        return value - 1 if by.better is Better.HIGHER else 1 - value
-
-    value = shift(ratio.value)
-    assert value is not None
-    ends = shift(ratio.low), shift(ratio.high)
-    return Estimate(value, *(ends if by.better is Better.HIGHER else reversed(ends)))

@@ -1,23 +1,43 @@
-"""The end of a search: the leader and the default configuration measured in alternation, and the winner."""
+"""The end of a search: finalists and the default configuration measured in alternation, and the winner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.bench import PROBE, Bench
-from pytest_triton.case import Candidate, Case, Load
-from pytest_triton.compare import PAIRS, Comparison, Contender, compare
-from pytest_triton.deployment import count_instances, patched
+from pytest_triton.blocks import MEMORY, Bout, Contender, Pace, Side
+from pytest_triton.case import Case, Load
+from pytest_triton.deployment import Deployment, patched
+from pytest_triton.lineup import Deploy, fits_together, line_up
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import Estimate, Metric
-from pytest_triton.protocol import SMOKE, Effort, Watcher, measure
+from pytest_triton.metrics import Estimate
+from pytest_triton.protocol import SMOKE, Effort, Watcher
 from pytest_triton.repository.difference import differences
+from pytest_triton.rounds import Rounds, Watch
+from pytest_triton.search.contest import LOOKS, Contest
+from pytest_triton.search.objective import Objective
 from pytest_triton.search.selection import Result, cost, finalists, rank
-from pytest_triton.slo import SLO
+from pytest_triton.switching import count_instances
 from pytest_triton.verdict import Outcome, Verdict, judge
+
+PACE = Pace()
+"""Of contenders that are loaded at once."""
+PATIENCE = 15.0
+"""Seconds of rounds after which no more are begun than there must be."""
+_PACE_IN_TURN = Pace(seconds=1.0, warmup=0.2)
+"""Of contenders that are loaded one after the other: a block is then not much shorter than a load."""
+_LOOKS_IN_TURN = (8,)
+_SMOKE = Pace(seconds=0.2, warmup=0.0, requests=1)
+_AT_ONCE, _IN_TURN = 4, 2
+"""Finalists that meet at a time, loaded at once or one after the other."""
+_GROUPS = 3
+"""Groups of finalists that are tried, while none of a group keeps the SLO."""
+_LEAST_ROUNDS = 8
+"""Of a winner that had been dropped before: below, a gain has no interval."""
+_KEEPS = (Outcome.PASS, Outcome.INCONCLUSIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +45,9 @@ class Winner:
     """What a search decided, in figures that were measured anew after the choice.
 
     ``result`` is None when the default configuration stays: it led itself, or no candidate was shown to be better.
-    ``default`` is None when there was nothing to compare. ``rejected`` says why others fell out that
-    were tried for the end, ``rivals`` which were not told apart from the winner by their first figures.
+    ``default`` is None when there was nothing to compare. ``gain`` is over the default; ``tie`` says that its interval
+    holds 0. ``gains`` are those of all that met the default in alternation, by their ids. ``rejected`` says why others
+    fell out that were tried for the end, ``rivals`` which pass as no better and no worse.
     """
 
     result: Result | None
@@ -34,154 +55,221 @@ class Winner:
     configuration: ModelConfig
     measurement: Measurement
     verdict: Verdict
-    gain: Estimate
-    default: Measurement | None
-    tie: bool
+    gain: Estimate = field(default_factory=lambda: Estimate(0.0, 0.0, 0.0))
+    default: Measurement | None = None
+    default_load: Load | None = None
+    tie: bool = False
+    gains: Mapping[str, Estimate] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
 
-
-_MOST = 3
-"""Finalists that are re-measured, one after the other, while none keeps the SLO."""
-
-Blocks = Callable[[int, int], None]
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps its SLO, as far as that was decided."""
+        return self.verdict.outcome in _KEEPS
 
 
 def confirm(
     bench: Bench,
     case: Case,
     results: Sequence[Result],
-    by: Metric,
+    by: Objective,
     *,
+    cases: Mapping[str, Case],
     effort: Effort,
-    slos: Mapping[str, SLO] | None = None,
+    patience: float = PATIENCE,
     watch: Watcher | None = None,
-    blocks: Blocks | None = None,
+    blocks: Watch | None = None,
 ) -> Winner | None:
-    """Re-measure the leading candidates against the default until one keeps the SLO strictly.
+    """Measure the finalists and the default in alternation until it is known which is best and keeps the SLO strictly.
 
-    ``case`` is the search's case without a patch, ``slos`` the candidates' own by their ids. None when no candidate
-    may win, or none of the leaders kept the SLO when measured at length; ``rank`` and the results' reasons say why.
+    ``case`` is the search's case without a patch, ``cases`` the candidates' own by their ids. More rounds than there
+    must be are begun only within ``patience`` seconds. ``blocks`` is told how many blocks of how many are done. None
+    when no candidate may win: ``rank`` and the results' reasons say why. Where none of the finalists keeps the SLO,
+    the last one comes back with its verdict.
     """
-    rejected: list[str] = []
+    ranked = rank(results, by)
+    if not ranked:
+        return None
+    end = _End(bench, case, by, cases, effort, patience, watch, blocks)
+    end.find_default(ranked)
     outcome: Winner | None = None
-    last = finalists(rank(results, by), by)
-    for leader in last[:_MOST]:
-        slo = (slos or {}).get(leader.id, case.slo)
-        outcome = _confirm_one(bench, case, results, leader, slo, by, effort, watch, blocks)
-        outcome = replace(outcome, rivals=tuple(rival.id for rival in last if rival is not leader))
-        if outcome.verdict.outcome is Outcome.PASS or outcome.verdict.outcome is Outcome.INCONCLUSIVE:
-            return replace(outcome, rejected=(*rejected, *outcome.rejected))
-        rejected.append(f"{leader.id}: {outcome.verdict.reason}")
-    return replace(outcome, rejected=tuple(rejected)) if outcome is not None else None
+    for _ in range(_GROUPS):
+        group = end.pick(ranked)
+        if not group:
+            break
+        found = end.decide(group)
+        before = outcome.rejected if outcome is not None else ()
+        outcome = replace(found, rejected=(*before, *found.rejected))
+        if outcome.keeps:
+            break
+        ranked = [result for result in ranked if result not in group]
+    return outcome
 
 
-def _confirm_one(
-    bench: Bench,
-    case: Case,
-    results: Sequence[Result],
-    leader: Result,
-    slo: SLO,
-    by: Metric,
-    effort: Effort,
-    watch: Watcher | None,
-    blocks: Blocks | None,
-) -> Winner:
-    deployer, model = bench.deployer, case.candidate.model
-    default = replace(case, candidate=Candidate(model))
-    default_configuration = deployer.default(model)
-    case = replace(
-        case,
-        candidate=Candidate(model, leader.patch),
-        load=leader.load,
-        slo=slo,
-    )
-    if not differences(default_configuration, patched(default_configuration, leader.patch)):
-        measurement, verdict = _judge_at_length(bench, case, None, effort, watch)
-        return Winner(None, case, default_configuration, measurement, verdict, Estimate(0.0, 0.0, 0.0), None, False)
-    default = replace(default, load=_default_load(bench, default, leader, watch))
-    comparison = _compare(bench, default, case, by, effort, blocks)
-    measurement, verdict = _judge_at_length(bench, case, comparison.second, effort, watch)
-    measurement = _with_memory(measurement, leader)
-    gain = comparison.gain
-    tie = gain.low is None or gain.high is None or gain.low <= 0 <= gain.high
-    worse = gain.high is not None and gain.high < 0
-    if worse or (tie and not _is_cheaper(leader, default_configuration, results)):
-        kept, kept_verdict = _judge_at_length(bench, default, comparison.first, effort, watch)
-        if kept_verdict.outcome is not Outcome.FAIL:
-            beaten = f"{leader.id}: {describe_gain(gain)} in {by.name} over the default, measured in alternation"
-            nothing = Estimate(0.0, 0.0, 0.0)
-            return Winner(
-                None, default, default_configuration, kept, kept_verdict, nothing, comparison.first, tie, (beaten,)
-            )
-    configuration = ModelConfig()
-    configuration.CopyFrom(comparison.deployment.configuration)
-    configuration.name = model
-    return Winner(leader, case, configuration, measurement, verdict, gain, comparison.first, tie)
+@dataclass(slots=True)
+class _End:
+    """The end of one search under way."""
 
+    bench: Bench
+    case: Case
+    by: Objective
+    cases: Mapping[str, Case]
+    effort: Effort
+    patience: float
+    watch: Watcher | None
+    blocks: Watch | None
+    default: Contender = field(init=False)
+    configuration: ModelConfig = field(init=False)
+    """The default one."""
 
-def _default_load(bench: Bench, default: Case, leader: Result, watch: Watcher | None) -> Load:
-    """Give the default configuration the load that serves it best, so that the gain is not the load's."""
-    if default.load.concurrency != "auto" or leader.load.open_loop:
-        return leader.load
-    load = replace(leader.load, concurrency="auto")
-    return bench.evaluate(replace(default, load=load), PROBE, watch=watch).case.load
+    def find_default(self, ranked: Sequence[Result]) -> None:
+        """Find the load that serves the default configuration best, and what memory it takes when it is alone.
 
+        A candidate that sets nothing new is the default configuration, and was measured already. Without one, a load
+        that was to be looked for is looked for, so that the gain is not the load's; else it is the leader's.
+        """
+        deployer = self.bench.deployer
+        self.configuration = deployer.default(self.case.candidate.model)
+        leader = ranked[0]
+        default = replace(self.case, load=leader.load)
+        same = [result for result in ranked if self._is_default(result)]
+        metrics: Mapping[str, Estimate] = {}
+        wished = self.case.load
+        if same:
+            default, metrics = replace(default, load=same[0].load), same[0].metrics
+        elif wished.rate == "auto" or (wished.concurrency == "auto" and not leader.load.open_loop):
+            load = replace(leader.load, concurrency=wished.concurrency, rate=wished.rate)
+            deployer.keep_only(default.candidate)
+            deployment = deployer.deploy(default.candidate)
+            default = self.bench.find_load(replace(default, load=load), deployment, PROBE, by=self.by, watch=self.watch)
+        self.default = self._contender(default, lambda: deployer.deploy(default.candidate), metrics)
+        if not self.default.alone:
+            self.default = replace(self.default, alone=self._measure_memory())
 
-def _compare(bench: Bench, default: Case, case: Case, by: Metric, effort: Effort, blocks: Blocks | None) -> Comparison:
-    deployer, model = bench.deployer, case.candidate.model
-    alias = bench.server.alias(model)
-    # With an alias both are loaded at once and a block costs no reload; without one they take turns under one name.
-    try:
-        return compare(
-            bench.server,
-            bench.engine,
-            deployer,
-            Contender(default, lambda: deployer.deploy(default.candidate)),
-            Contender(case, lambda: deployer.deploy(case.candidate, name=alias or "")),
-            by,
-            pairs=1 if effort is SMOKE else PAIRS,
-            seconds=effort.seconds if effort is SMOKE else 0.0,
-            watch=blocks,
+    def _measure_memory(self) -> dict[str, Estimate]:
+        """Return the memory in use when the default configuration alone is loaded, and has served a block."""
+        deployer, server = self.bench.deployer, self.bench.server
+        deployer.keep_only(self.default.case.candidate)
+        self.default.deploy()
+        usage = server.usage()
+        if (usage.rss is None and usage.gpu_memory is None) or self.effort is SMOKE:
+            return {}
+        Side(self.default).take_turn(self._bout(together=True), seed=0)
+        usage = server.usage()
+        if usage.children is not None and usage.children > deployer.count_instances():
+            # Processes of the configuration before are still ending.
+            return {}
+        known = {name: getattr(usage, name) for name in MEMORY}
+        return {name: Estimate(float(size)) for name, size in known.items() if size is not None}
+
+    def _is_default(self, result: Result) -> bool:
+        candidate = self.cases[result.id].candidate
+        if candidate.server or any(candidate.composing.values()):
+            return False
+        return not differences(self.configuration, patched(self.configuration, candidate.patch))
+
+    def pick(self, ranked: Sequence[Result]) -> list[Result]:
+        """Return those that are measured next: the leader, the best and the cheapest of those near it.
+
+        Each configuration once, with the load that serves it best.
+        """
+        near: dict[str, Result] = {}
+        for result in finalists(ranked, self.by):
+            near.setdefault(self.cases[result.id].candidate.key, result)
+        chosen = list(near.values())
+        alike = [self.default.case.candidate, *(self.cases[result.id].candidate for result in chosen)]
+        most = _AT_ONCE if fits_together(self.bench.deployer, alike, 0.0) else _IN_TURN
+        if len(chosen) <= most:
+            return chosen
+        kept, rest = chosen[: most - 1], chosen[most - 1 :]
+        return [*kept, min(rest, key=self._cost)]
+
+    def _cost(self, result: Result) -> tuple[int, ...]:
+        return cost(result.instances, result.metrics, self.cases[result.id].candidate.patch)
+
+    def decide(self, group: Sequence[Result]) -> Winner:
+        """Let the finalists of a group meet the default configuration, and choose."""
+        others = [result for result in group if not self._is_default(result)]
+        if not others:
+            winner = self._measure_at_length(self.default, alone=True)
+            return winner if winner.keeps else replace(winner, rejected=(f"{group[0].id}: {winner.verdict.reason}",))
+        cases = [self.default.case, *(replace(self.cases[r.id], load=r.load) for r in others)]
+        memory = [self.default.alone, *(result.metrics for result in others)]
+        together = fits_together(
+            self.bench.deployer,
+            [case.candidate for case in cases],
+            sum(each["rss"].value for each in memory if "rss" in each),
         )
-    finally:
-        if alias is not None:
-            deployer.remove(alias)
+        with line_up(self.bench.deployer, [case.candidate for case in cases], together=together) as line:
+            contenders = [
+                self._contender(case, deploy, metrics)
+                for case, deploy, metrics in zip(cases, line.deploys, memory, strict=True)
+            ]
+            costs = [cost(self.default.instances, self.default.alone, {}), *map(self._cost, others)]
+            looks = (1,) if self.effort is SMOKE else LOOKS if line.together else _LOOKS_IN_TURN
+            bout = self._bout(together=line.together)
+            rounds = Rounds(Contest(self.by, costs, looks), [Side(each) for each in contenders], bout, self.blocks)
+            rounds.play(self.patience)
+            return self._choose(rounds, others)
+
+    def _choose(self, rounds: Rounds, others: Sequence[Result]) -> Winner:
+        """Return the first one by preference that keeps its SLO, or the default where that one is no better."""
+        contest, rejected = rounds.contest, list[str]()
+        order = contest.order()
+        names = ["default", *(result.id for result in others)]
+        outcome: Winner | None = None
+        for number in order:
+            rounds.complete(number, min(_LEAST_ROUNDS, contest.looks[-1]))
+            gain = contest.gain(number)
+            tie = gain.low is None or gain.high is None or gain.low <= 0 <= gain.high
+            outcome = replace(self._judge(rounds.sides[number]), result=others[number - 1], gain=gain, tie=tie)
+            if not outcome.keeps:
+                rejected.append(f"{names[number]}: {outcome.verdict.reason}")
+                continue
+            if number == order[0]:
+                outcome = replace(outcome, rivals=tuple(names[each] for each in contest.ties()))
+            if contest.costs[number] >= contest.costs[0] if tie else gain.value < 0:
+                default = self._judge(rounds.sides[0])
+                if default.keeps:
+                    rejected.append(f"{names[number]}: {describe_gain(gain)} in {self.by.name} over the default")
+                    outcome = replace(default, tie=tie)
+            break
+        assert outcome is not None
+        return replace(
+            outcome,
+            default=rounds.sides[0].measurement(),
+            default_load=self.default.case.load,
+            gains={names[each]: contest.gain(each) for each in order},
+            rejected=tuple(rejected),
+        )
+
+    def _contender(self, case: Case, deploy: Deploy, metrics: Mapping[str, Estimate]) -> Contender:
+        alone = {name: metrics[name] for name in MEMORY if name in metrics}
+        return Contender(case, deploy, alone, count_instances(patched(self.configuration, case.candidate.patch)))
+
+    def _bout(self, *, together: bool) -> Bout:
+        pace = _SMOKE if self.effort is SMOKE else PACE if together else _PACE_IN_TURN
+        return Bout(self.bench.server, self.bench.engine, self.bench.deployer, self.by, pace)
+
+    def _judge(self, side: Side) -> Winner:
+        """Judge what a contender's blocks showed; measure it at length only when that does not decide."""
+        assert side.deployment is not None
+        found = _put_together(side.contender, side.deployment, side.measurement())
+        return self._measure_at_length(side.contender) if found.verdict.outcome is Outcome.INCONCLUSIVE else found
+
+    def _measure_at_length(self, contender: Contender, *, alone: bool = False) -> Winner:
+        deployment = contender.deploy()
+        measurement = self.bench.measure(contender.case, deployment, self.effort, watch=self.watch)
+        return _put_together(contender, deployment, measurement if alone else contender.with_memory(measurement))
 
 
-def _judge_at_length(
-    bench: Bench, case: Case, measured: Measurement | None, effort: Effort, watch: Watcher | None
-) -> tuple[Measurement, Verdict]:
-    """Judge what the comparison measured; measure at length only when that does not decide."""
-    if measured is not None:
-        verdict = judge(measured, case.slo)
-        if verdict.outcome is not Outcome.INCONCLUSIVE:
-            return measured, verdict
-    deployment = bench.deployer.deploy(case.candidate)
-    measurement = measure(
-        bench.server,
-        case,
-        bench.engine,
-        effort=effort,
-        deployer=bench.deployer,
-        deployment=deployment,
-        watch=watch,
-    )
-    return measurement, judge(measurement, case.slo)
-
-
-def _with_memory(measurement: Measurement, leader: Result) -> Measurement:
-    """Take the memory from when the leader was loaded alone."""
-    memory = {name: leader.metrics[name] for name in ("rss", "gpu_memory") if name in leader.metrics}
-    return replace(measurement, metrics={**memory, **measurement.metrics})
-
-
-def _is_cheaper(leader: Result, default: ModelConfig, results: Sequence[Result]) -> bool:
-    same = [r for r in results if not r.patch]
-    instances = count_instances(default)
-    if leader.instances != instances:
-        return leader.instances < instances
-    return bool(same) and cost(leader) < cost(same[0])
+def _put_together(contender: Contender, deployment: Deployment, measurement: Measurement) -> Winner:
+    """Say what is known of a contender, as if it had won."""
+    configuration = ModelConfig()
+    configuration.CopyFrom(deployment.configuration)
+    configuration.name = contender.case.candidate.model
+    return Winner(None, contender.case, configuration, measurement, judge(measurement, contender.case.slo))
 
 
 def describe_gain(gain: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""Windows of a load: several joined into one, and one without its beginning."""
+"""Windows of a load: several joined into one, one without its beginning, one of whole turns."""
 
 from __future__ import annotations
 
@@ -61,6 +61,25 @@ def _busiest(trace: Trace) -> float:
 def _shift(trace: Trace, by_ns: int) -> Trace:
     moved = {name: times + by_ns for name in _TIMES if (times := getattr(trace, name)) is not None}
     return replace(trace, **moved, started_ns=trace.started_ns + by_ns, ended_ns=trace.ended_ns + by_ns)
+
+
+def align(trace: Trace, before: Trace) -> Trace:
+    """Let a window begin with the last completion of the one ``before``, and end with its own last one.
+
+    In a closed loop whole turns are counted so: in a short window, it would matter how much of one lies beyond its
+    edges. The window keeps all of its requests. In open loop it stays as it is.
+    """
+    if not trace.concurrency or not len(trace) or not len(before):
+        return trace
+    start, end = int(before.done[-1]), int(trace.done[-1])
+    share = (end - start) / 1e9 / trace.seconds if trace.seconds > 0 else 0.0
+    return replace(
+        trace,
+        started_ns=start,
+        ended_ns=end,
+        cpu_seconds=trace.cpu_seconds * share,
+        busiest=None if trace.busiest is None else trace.busiest * share,
+    )
 
 
 def trim(trace: Trace, after_ns: int) -> Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,13 @@ OPTIONS = {
         Option("budget", "", "time for each search, as in 10m; what is left is skipped", metavar="TIME"),
         Option("fresh", "", "measure anew what an interrupted search has measured already", flag=True),
         Option("apply-best", "", "install a search's winner in the repository; the original is kept", flag=True),
+        Option(
+            "config-name",
+            "",
+            "write a search's winner as configs/NAME.pbtxt, which tritonserver --model-config-name=NAME selects: one "
+            "for each kind of GPU",
+            metavar="NAME",
+        ),
         Option("smoke", "", "one short load per case: does everything work? Judges nothing", flag=True),
         Option(
             "embedded-python",
@@ -124,6 +132,7 @@ OPTIONS = {
 
 
 _MOST_WORKERS = 64
+_CONFIG_NAME = re.compile(r"[A-Za-z0-9](?!.*\.pbtxt$)[A-Za-z0-9._-]*")
 _PEM = {"authorities": "ca", "certificate": "cert", "key": "key"}
 
 
@@ -265,6 +274,13 @@ def check(config: pytest.Config) -> None:
         if name in ("budget", "max-duration") and source != "default":
             duration(config, name)
     workers(config)
+    name, source = setting(config, "config-name")
+    if name and not _CONFIG_NAME.fullmatch(name):
+        written = "triton_config_name" if source == "ini" else "--triton-config-name"
+        raise pytest.UsageError(
+            f"{written}={name} is no name of a configuration: letters, digits, '.', '_' and '-', beginning with a "
+            "letter or a digit, and without .pbtxt"
+        )
     if setting(config, "store")[0]:
         store(config)
 

@@ -11,12 +11,11 @@ from pytest_triton.confirmation import Winner, confirm
 from pytest_triton.deployment import Deployment
 from pytest_triton.errors import MeasurementError, PytestTritonError, SLOViolation
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import metric
 from pytest_triton.plugin import options, resuming
 from pytest_triton.plugin.candidates import read_results
 from pytest_triton.plugin.search_cases import Search
 from pytest_triton.report.message import no_winner
-from pytest_triton.results.recording import KEEPS, Recorder, summarise
+from pytest_triton.results.recording import Recorder, summarise
 from pytest_triton.results.winner import Install, write_winner
 from pytest_triton.verdict import Outcome
 
@@ -35,14 +34,14 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             model=model,
             hint="run the whole test, not only its [best] case",
         )
-    by = metric(search.settings.objective.name)
+    by, results = search.settings.objective, read_results(search, records)
     with perf.lease() as bench:
         winner = confirm(
             bench,
             case,
-            read_results(search, records),
+            results,
             by,
-            slos={point: each.slo for point, each in search.points.items()},
+            cases={record.point: search.case(record.point) for record in records},
             effort=perf.effort,
             watch=state.progress.measuring,
             blocks=state.progress.alternating,
@@ -55,8 +54,9 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
         evaluation = Evaluation(winner.case, deployment, winner.measurement, winner.verdict)
         summary = summarise(
             winner,
-            search.settings.objective.name,
+            search.settings.objectives,
             records,
+            results,
             candidates=len(search.points),
             default=bench.deployer.default(model),
             written=_write(perf, winner),
@@ -69,12 +69,13 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
 def _write(perf: TritonPerf, winner: Winner) -> dict[str, str]:
     """Write the winner's config.pbtxt. A folder that cannot be written loses nothing that was measured."""
     state, model = perf.state, winner.case.candidate.model
-    if winner.verdict.outcome not in KEEPS:
+    if not winner.keeps:
         return {}
     install = Install(
         folder=state.output / "best" / model,
         repository=perf.repository,
         into_repository=options.is_set(state.config, "apply-best"),
+        name=options.setting(state.config, "config-name")[0],
     )
     try:
         return write_winner(install, model, winner.case.candidate.patch, winner.configuration)

@@ -15,6 +15,7 @@ from pytest_triton.metrics import METRICS
 from pytest_triton.quantities import Unit, show
 from pytest_triton.report import markdown, summary
 from pytest_triton.report.load import describe
+from pytest_triton.report.search_table import end_of, hidden, search_table
 from pytest_triton.results.record import Record
 
 SUMMARY_BYTES = 1 << 20
@@ -164,17 +165,18 @@ def _figures(unit: Unit, values: Mapping[str, Any]) -> tuple[str, str]:
 
 def _search(records: Sequence[Record]) -> Iterator[list[str]]:
     """Yield the blocks of a search: its decision, its table, the winner's config.pbtxt."""
-    end = summary.end_of(records)
+    end = end_of(records)
     by = f", {end.summary['objective']}" if end is not None else ""
     said = summary.decision(end) if end is not None else summary.undecided(records)
     first, *others = (markdown.text(line) for line in said)
     yield [f"### Search: {markdown.text(records[0].model + by)}", "", f"**{first}**", *(f"\n{line}" for line in others)]
-    header, rows = summary.search_table(records)
+    header, rows = search_table(records)
     if rows:
         yield markdown.table(
             [markdown.text(cell) for cell in header],
             [[markdown.code(name), *map(markdown.text, cells)] for name, *cells in rows],
         )
+        yield [markdown.text(line) for line in hidden(records)]
     out = summary.left_out(records)
     if out:
         yield markdown.details("Candidates that were not measured", [f"- {markdown.text(line)}" for line in out])

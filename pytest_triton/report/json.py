@@ -13,7 +13,19 @@ from pytest_triton.results.record import SCHEMA, Record
 
 _CASE = ("id", "key", "model", "configuration", "load", "slo", "verdict", "reason", "measurement")
 _IF_ANY = ("composing", "status", "reused", "probes")
-_SEARCH = ("model", "objective", "winner", "configuration", "gain", "measured", "candidates", "seconds")
+_SEARCH = (
+    "model",
+    "objective",
+    "objectives",
+    "winner",
+    "configuration",
+    "gain",
+    "tie",
+    "front",
+    "measured",
+    "candidates",
+    "seconds",
+)
 
 
 class ReportError(PytestTritonError):

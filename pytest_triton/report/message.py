@@ -8,11 +8,12 @@ from pathlib import Path
 from pytest_triton.bench import Evaluation
 from pytest_triton.breakdown import advice, called, components, shares
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import Metric
+from pytest_triton.metrics import Better
 from pytest_triton.quantities import Unit, show
 from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
+from pytest_triton.search.objective import Objective
 from pytest_triton.tail import estimate_tail
 from pytest_triton.verdict import Check, Outcome
 
@@ -22,6 +23,8 @@ _WORDS = {
     Outcome.INCONCLUSIVE: "UNDECIDED",
     Outcome.ERROR: "UNKNOWN",
 }
+_MOST_NAMES = 12
+"""Candidates that one line names."""
 
 
 def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: Path | None = None) -> str:
@@ -103,7 +106,7 @@ def _row(check: Check) -> tuple[str, ...]:
     )
 
 
-def no_winner(model: str, by: Metric, records: Sequence[Record]) -> str:
+def no_winner(model: str, by: Objective, records: Sequence[Record]) -> str:
     """Say why no candidate of a search can win: each one's reason, and the nearest miss."""
     counts: dict[str, int] = {}
     for record in records:
@@ -111,10 +114,10 @@ def no_winner(model: str, by: Metric, records: Sequence[Record]) -> str:
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"{model}: no configuration can win: {told} of {len(records)} candidates", ""]
     lines += [f"  {line}" for line in dropped(records)]
-    missed = [(margin, record) for record in records if (margin := _worst_margin(record)) is not None]
-    if missed:
-        margin, record = max(missed, key=lambda pair: pair[0])
-        lines += ["", f"  Nearest miss: {record.point}, {-margin:.1%} beyond its bound ({record.reason})"]
+    misses = [(miss, record) for record in records if (miss := _worst_miss(record)) is not None]
+    if misses:
+        miss, record = min(misses, key=lambda pair: pair[0])
+        lines += ["", f"  Nearest miss: {record.point}, {miss:.1%} beyond its bound ({record.reason})"]
     lines.append(f"  Relax the SLO, or widen the space; the objective was {by.name}.")
     return "\n".join(lines)
 
@@ -124,9 +127,22 @@ def dropped(records: Sequence[Record]) -> list[str]:
     points: dict[tuple[str, str], list[str]] = {}
     for record in records:
         points.setdefault((record.status, record.reason), []).append(record.point)
-    return [f"{', '.join(names)}: {status}: {reason}" for (status, reason), names in points.items()]
+    return [f"{_name(names)}: {status}: {reason}" for (status, reason), names in points.items()]
 
 
-def _worst_margin(record: Record) -> float | None:
-    margins = [check["margin"] for check in record.checks if check["margin"] is not None]
-    return min(margins) if margins else None
+def _name(points: Sequence[str]) -> str:
+    more = len(points) - _MOST_NAMES
+    return ", ".join(points) if more <= 0 else f"{', '.join(points[:_MOST_NAMES])} and {more} more"
+
+
+def _worst_miss(record: Record) -> float | None:
+    """Return by which part of its bound a record misses the one that it misses most; None where none is missed.
+
+    A latency of twice its limit and half the throughput that there must be are the same, 1.
+    """
+    misses = []
+    for check in record.checks:
+        value, limit = check["value"], check["limit"]
+        if check["outcome"] == "FAIL" and value and limit:
+            misses.append((value / limit if check["direction"] == Better.LOWER.value else limit / value) - 1)
+    return max(misses, default=None)

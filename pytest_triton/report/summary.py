@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from pytest_triton.metrics import METRICS, Better, Metric
-from pytest_triton.quantities import Unit, show
-from pytest_triton.report.load import cell, head
+from pytest_triton.report.load import head
 from pytest_triton.report.message import dropped
 from pytest_triton.report.outlook import interrupted, reused
+from pytest_triton.report.search_table import end_of, hidden, search_table, value_of
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
+from pytest_triton.search.objective import objective
 
 
 def servers(records: Iterable[Record]) -> list[str]:
@@ -91,17 +91,12 @@ def searches(records: Sequence[Record]) -> list[list[str]]:
 def search(records: Sequence[Record]) -> list[str]:
     """Write the block of one search. ``records`` are its candidates' and, if it came so far, its end's."""
     header, rows = search_table(records)
-    lines = table(header, rows) if rows else []
+    lines = [*table(header, rows), *hidden(records)] if rows else []
     lines += left_out(records)
     end = end_of(records)
     if end is None:
         return [*lines, "", *undecided(records), *reused(records)]
     return [*lines, "", *decision(end), *reused(records), *_written(end.summary)]
-
-
-def end_of(records: Sequence[Record]) -> Record | None:
-    """Return the record that decided a search, None where it did not come so far."""
-    return next((record for record in records if record.summary), None)
 
 
 def undecided(records: Sequence[Record]) -> list[str]:
@@ -115,97 +110,11 @@ def left_out(records: Sequence[Record]) -> list[str]:
     return dropped([record for record in records if record.point and not record.measurement])
 
 
-def search_table(records: Sequence[Record]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and the rows of a search's table, the best first, the default configuration last."""
-    candidates = [record for record in records if record.point]
-    end = end_of(records)
-    gpu = any("gpu_memory" in record.measurement for record in records)
-    by = METRICS[end.summary["objective"]] if end is not None else METRICS["throughput"]
-    view = _View(by, ("gpu_memory", "gpu_utilization") if gpu else ("rss", "cpu"), end)
-    ordered = sorted(candidates, key=lambda record: _order(record, by))
-    rows = [view.row(record) for record in ordered if record.measurement]
-    if end is not None and end.summary["default"]:
-        rows.append(view.default_row(end))
-    return (*_HEADER, *(("GPU memory", "GPU util.") if gpu else ("RSS", "CPU")), "gain", ""), rows
-
-
-_HEADER = ("configuration", "max batch", "dyn. batching", "instances", "load", "p99", "throughput")
-
-
-def _order(record: Record, by: Metric) -> tuple[bool, float]:
-    value = _value(record.measurement, by.name)
-    if value is None:
-        return True, 0.0
-    return record.status != "measured", -value if by.better is Better.HIGHER else value
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """How the rows of one search's table are made."""
-
-    by: Metric
-    resources: tuple[str, str]
-    end: Record | None
-
-    def row(self, record: Record) -> tuple[str, ...]:
-        """Write a candidate's row; the winner's in the figures of its confirmation."""
-        if self.end is not None and record.point == self.end.summary["winner"]:
-            return self._cells(
-                record.point,
-                record.settings,
-                record.load,
-                self.end.measurement,
-                self.end.summary["gain_shown"],
-                "winner",
-            )
-        note = record.status if record.status != "measured" else ""
-        return self._cells(
-            record.point, record.settings, record.load, record.measurement, self._rough_gain(record), note
-        )
-
-    def default_row(self, end: Record) -> tuple[str, ...]:
-        """Write the row of the default configuration, as it was measured against the leader."""
-        note = "stays" if end.summary["winner"] == "default" else ""
-        return self._cells("default", end.summary["default_settings"], end.load, end.summary["default"], "", note)
-
-    def _rough_gain(self, record: Record) -> str:
-        """Compare a candidate's first figures to the default's: not in alternation, so without an interval."""
-        ours = _value(record.measurement, self.by.name)
-        theirs = _value(self.end.summary["default"], self.by.name) if self.end is not None else None
-        if not ours or not theirs:
-            return "-"
-        ratio = ours / theirs if self.by.better is Better.HIGHER else 2 - ours / theirs
-        return f"~{ratio - 1:+.0%}"
-
-    def _cells(
-        self,
-        name: str,
-        settings: Mapping[str, Any],
-        load: Mapping[str, Any],
-        measurement: Mapping[str, Mapping[str, Any]],
-        gain: str,
-        note: str,
-    ) -> tuple[str, ...]:
-        return (
-            name,
-            str(settings["max_batch_size"]),
-            "yes" if settings["dynamic_batching"] else "no",
-            str(settings["instances"]),
-            cell(load),
-            show(_value(measurement, "p99"), Unit.SECONDS),
-            show(_value(measurement, "throughput"), Unit.PER_SECOND),
-            *(show(_value(measurement, metric), METRICS[metric].unit) for metric in self.resources),
-            gain,
-            note,
-        )
-
-
 def decision(end: Record) -> list[str]:
     """Say who won, by how much over the default, and whether it keeps the SLO. Each line stands alone."""
     summary = end.summary
-    by = METRICS[summary["objective"]]
-    value = show(_value(end.measurement, by.name), by.unit)
-    default = show(_value(summary["default"], by.name), by.unit)
+    by = objective(summary["objective"])
+    value = by.show(value_of(end, by))
     spent = f"In {summary['measured']} of {summary['candidates']} candidates measured in {summary['seconds']:.0f} s, "
     lines = []
     if summary["winner"] is None:
@@ -214,19 +123,32 @@ def decision(end: Record) -> list[str]:
         why = "no candidate was shown to be better" if summary["default"] else "it leads itself"
         lines.append(f"{spent}the default configuration of {end.model} stays: {why} ({by.name} {value}).")
     else:
+        default = replace(end, measurement=summary["default"], settings=summary["default_settings"])
         lines.append(
             f"{spent}{summary['winner']} gives the best {by.name} of {end.model}: {value}. "
-            f"Measured in alternation with the default configuration ({default}), that is a gain of "
-            f"{summary['gain_shown']}, 95 % interval in brackets."
+            f"Measured in alternation with the default configuration ({by.show(value_of(default, by))}), that is a "
+            f"gain of {summary['gain_shown']}, 95 % interval in brackets."
         )
         if summary["tie"]:
             lines.append("The interval holds 0, so this is a tie; it goes to the cheaper configuration.")
-        if summary["rivals"]:
-            rivals = ", ".join(summary["rivals"])
-            lines.append(f"Not told apart from {rivals} by their first figures; it is the cheapest of them.")
+    if summary["rivals"]:
+        rivals = ", ".join(summary["rivals"])
+        lines.append(f"A tie with {rivals}, measured in alternation, too: it is the cheapest of them.")
+    lines += _front(summary)
     lines += [f"rejected: {reason}" for reason in summary["rejected"]]
     if end.slo:
         lines.append(f"SLO: {end.verdict}: {end.reason}")
+    return lines
+
+
+def _front(summary: Mapping[str, Any]) -> list[str]:
+    """Name the candidates that nothing beats in one objective without losing in another, with all their values."""
+    if not summary.get("front"):
+        return []
+    by = [objective(name) for name in summary["objectives"]]
+    lines = [f"Pareto front of {', '.join(each.name for each in by)}, by the candidates' first figures:"]
+    for point, values in summary["front"].items():
+        lines.append(f"    {point}: {', '.join(each.show(value) for each, value in zip(by, values, strict=True))}")
     return lines
 
 
@@ -238,6 +160,8 @@ def _written(summary: Mapping[str, Any]) -> list[str]:
         lines += [f"    {line}" for line in summary["diff"].splitlines()]
     if "installed" in summary:
         lines.append(f"installed: {summary['installed']}" + _kept(summary))
+    if "selected_by" in summary:
+        lines.append(f"{summary['selected_by']} selects it.")
     return lines
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from pytest_triton.errors import ModelNotFound, RepositoryError, nearest
 
 CONFIGURATION = "config.pbtxt"
+CONFIGURATIONS = "configs"
+"""The folder beside it with others, one of which ``tritonserver --model-config-name`` selects."""
 _MOST_SHOWN = 20
 
 

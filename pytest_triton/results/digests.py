@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.repository import slo_file
-from pytest_triton.repository.layout import CONFIGURATION
+from pytest_triton.repository.layout import CONFIGURATION, CONFIGURATIONS
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -35,7 +35,7 @@ def digest_configuration(configuration: ModelConfig) -> str:
 
 
 def digest_model(folder: Path) -> str:
-    """Return 16 hex digits of what a model's folder holds beside its configuration, its tests and hidden files.
+    """Return 16 hex digits of what a model's folder holds beside its configurations, its tests and hidden files.
 
     Names and sizes count, and the contents: those of a file over 64 MiB by 256 blocks of 64 KiB, from its first to its
     last, so that a change anywhere but between two blocks is seen. A file that has not changed its size and time is
@@ -97,9 +97,10 @@ def _digest_whole(path: Path) -> str:
 
 def _files(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        top = Path(place) == folder
+        left_out = ("__pycache__", *((CONFIGURATIONS,) if top else ()))
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
         for name in names:
-            top = Path(place) == folder
             if not name.startswith(".") and not (top and _is_about_the_model(name)):
                 yield Path(place) / name
 

@@ -16,14 +16,13 @@ from pytest_triton.measurement import Measurement
 from pytest_triton.results.digests import digest_configuration
 from pytest_triton.results.record import Record
 from pytest_triton.results.sketch import write_latencies
-from pytest_triton.search.selection import Result, Status
+from pytest_triton.search.objective import Objective
+from pytest_triton.search.probed import Probed, at
+from pytest_triton.search.selection import Result, Status, front
 from pytest_triton.verdict import Outcome
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
-
-KEEPS = (Outcome.PASS, Outcome.INCONCLUSIVE)
-"""Verdicts with which a candidate wins its search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,41 +82,61 @@ def describe_settings(configuration: ModelConfig) -> dict[str, Any]:
 
 def summarise(
     winner: Winner,
-    objective: str,
+    objectives: Sequence[Objective],
     records: Sequence[Record],
+    results: Sequence[Result],
     *,
     candidates: int,
     default: ModelConfig,
     written: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return what a search decided, as plain JSON. ``records`` are its candidates'; ``default`` is as applied.
+    """Return what a search decided, as plain JSON. ``records`` and ``results`` are its candidates'.
 
-    ``winner`` is None when the last one that was tried misses the SLO.
+    ``default`` is the default configuration as applied. ``winner`` is None when the last one that was tried misses the
+    SLO. With several objectives, ``front`` maps the candidates that no other one beats in one of them without losing in
+    another to their values.
     """
     name = winner.result.id if winner.result is not None else "default"
+    best = front(results, objectives) if len(objectives) > 1 else []
     return {
         "model": winner.case.candidate.model,
-        "objective": objective,
-        "winner": name if winner.verdict.outcome in KEEPS else None,
+        "objective": objectives[0].name,
+        "objectives": [each.name for each in objectives],
+        "winner": name if winner.keeps else None,
         "configuration": dict(winner.case.candidate.patch),
         "gain": {"value": winner.gain.value, "low": winner.gain.low, "high": winner.gain.high},
         "tie": winner.tie,
+        "front": {result.id: [_value(result, each) for each in objectives] for result in best},
         "measured": sum(1 for record in records if record.measurement),
         "candidates": candidates,
-        "seconds": time.time() - min(record.began for record in records),
+        "seconds": _spent(records),
         "default": winner.default.as_dict() if winner.default is not None else {},
         "default_settings": describe_settings(default),
+        "default_load": winner.default_load.as_dict() if winner.default_load is not None else {},
         "gain_shown": describe_gain(winner.gain),
+        "gains_shown": {point: describe_gain(gain) for point, gain in winner.gains.items()},
         "rejected": list(winner.rejected),
         "rivals": list(winner.rivals),
         **written,
     }
 
 
+def _spent(records: Sequence[Record]) -> float:
+    """Return the seconds since this run began with the search, and what an earlier run has spent on it."""
+    began = [record.began for record in records if not record.reused]
+    now = time.time()
+    return now - min(began, default=now) + sum(record.seconds for record in records if record.reused)
+
+
+def _value(result: Result, by: Objective) -> float | None:
+    value = result.value(by)
+    return value.value if value is not None else None
+
+
 def read_result(record: Record, case: Case) -> Result:
     """Return what a search knows of the candidate that ``record`` is about. ``case`` is what was asked for."""
     # Where the load was looked for, the record has what was found.
-    load = replace(case.load, concurrency=record.load["concurrency"])
+    load = at(case.load, record.load)
     return Result(
         record.point,
         record.configuration,
@@ -126,4 +145,5 @@ def read_result(record: Record, case: Case) -> Result:
         load,
         record.settings.get("instances", 0),
         Measurement.from_dict(record.measurement).metrics,
+        tuple(Probed.from_dict(probe, load) for probe in record.probes),
     )

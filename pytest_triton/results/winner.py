@@ -12,7 +12,7 @@ from pytest_triton.errors import RepositoryError
 from pytest_triton.repository.configuration import read, read_text, to_text
 from pytest_triton.repository.difference import unified
 from pytest_triton.repository.installation import write
-from pytest_triton.repository.layout import CONFIGURATION
+from pytest_triton.repository.layout import CONFIGURATION, CONFIGURATIONS
 from pytest_triton.repository.patch import apply
 from pytest_triton.repository.textfile import rewrite
 
@@ -22,11 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Where a winner goes: always into ``folder``; into the repository only when ``into_repository`` says so."""
+    """Where a winner goes: always into ``folder``; into the repository only when ``into_repository`` says so.
+
+    With a ``name`` it is no config.pbtxt but ``configs/<name>.pbtxt``, which Triton takes instead when it is started
+    with ``--model-config-name=<name>``, for the models that have it.
+    """
 
     folder: Path
     repository: Path | None = None
     into_repository: bool = False
+    name: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Where the file lies in a model's folder."""
+        return Path(CONFIGURATIONS, f"{self.name}.pbtxt") if self.name else Path(CONFIGURATION)
 
 
 def write_winner(install: Install, model: str, patch: Mapping[str, Value], applied: ModelConfig) -> dict[str, str]:
@@ -34,7 +44,8 @@ def write_winner(install: Install, model: str, patch: Mapping[str, Value], appli
 
     Where the model has no file of its own, or the repository is not at hand, it is the configuration that Triton
     ``applied``. Returns what was written: ``path``, ``diff`` against the original and, if installed, ``installed``
-    and ``original``. Raises ``RepositoryError`` when a folder cannot be written.
+    and ``original``; ``selected_by`` is the command that selects one with a name. Raises ``RepositoryError`` when a
+    folder cannot be written.
     """
     source = install.repository / model / CONFIGURATION if install.repository is not None else None
     if source is not None and source.exists():
@@ -42,19 +53,24 @@ def write_winner(install: Install, model: str, patch: Mapping[str, Value], appli
         text = rewrite(original, apply(read(source), patch))
     else:
         original, text = "", to_text(applied)
-    try:
-        install.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RepositoryError(
-            f"{install.folder} cannot be made: {error.strerror}",
-            hint="Name another folder with --triton-output; nothing that was measured is lost.",
-        ) from error
-    path = install.folder / CONFIGURATION
+    path = install.folder / install.place
+    _make_folder(path.parent, "Name another folder with --triton-output; nothing that was measured is lost.")
     write(path, text, keep_original=False)
     written = {"path": str(path), "diff": unified(original, text)}
-    if install.into_repository and source is not None:
-        kept = write(source, text)
-        written["installed"] = str(source)
+    if install.name:
+        written["selected_by"] = f"tritonserver --model-config-name={install.name}"
+    if install.into_repository and install.repository is not None:
+        target = install.repository / model / install.place
+        _make_folder(target.parent, f"Copy {path} there; nothing that was measured is lost.")
+        kept = write(target, text)
+        written["installed"] = str(target)
         if kept is not None:
             written["original"] = str(kept)
     return written
+
+
+def _make_folder(folder: Path, hint: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RepositoryError(f"{folder} cannot be made: {error.strerror}", hint=hint) from error

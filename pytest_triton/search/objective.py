@@ -73,6 +73,14 @@ class Objective:
         """Return as a fraction of the other's value what ``quotient`` times better is: 0.67 is 67 % more or less."""
         return quotient - 1 if self.better is Better.HIGHER else 1 - 1 / quotient
 
+    def gain_of(self, quotients: Sequence[float], confidence: float) -> Estimate:
+        """Return the gain that ``quotients`` of paired blocks show, with its interval."""
+        from pytest_triton.statistics import ratio_interval
+
+        found = ratio_interval(quotients, confidence)
+        ends = (None if end is None else self.gain(end) for end in (found.low, found.high))
+        return Estimate(self.gain(found.value), *ends)
+
     def show(self, value: float | None) -> str:
         """Write a value: ``431/s``, ``25 ms``, ``120/s per instance``, or a plain number for a weighted one."""
         if value is None:

@@ -1,16 +1,24 @@
-"""Which candidate wins."""
+"""Which candidate wins, from figures alone."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_triton.case import Load, Value
-from pytest_triton.errors import UsageError
-from pytest_triton.metrics import Better, Estimate, Metric, metric
+from pytest_triton.metrics import Better, Estimate
+from pytest_triton.search.objective import Objective, dominates
 
-_NEAR = 0.05
+if TYPE_CHECKING:
+    from pytest_triton.search.probed import Probed
+
+NEAR = 0.05
+"""What lies within so much of the leader by its first figures may be the best one, as a fraction."""
+_SAME_MEMORY = math.log(1.05)
+"""Memory that differs by less than about 5 % is the same: two readings of one configuration differ by some."""
 
 
 class Status(enum.Enum):
@@ -19,6 +27,7 @@ class Status(enum.Enum):
     MEASURED = "measured"
     INFEASIBLE = "infeasible"
     UNLOADABLE = "unloadable"
+    CRASHED = "crashed"
     DISQUALIFIED = "disqualified"
     SKIPPED = "skipped"
     ERROR = "error"
@@ -28,7 +37,8 @@ class Status(enum.Enum):
 class Result:
     """What a search knows of one candidate.
 
-    ``instances`` is the total of its instance groups; ``load`` what it was measured with.
+    ``instances`` is the total of its instance groups; ``load`` what it was measured with, ``metrics`` what came of it.
+    ``probes`` are all the loads that were tried with it.
     """
 
     id: str
@@ -38,44 +48,55 @@ class Result:
     load: Load = field(default_factory=Load)
     instances: int = 0
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    probes: Sequence[Probed] = ()
+
+    def value(self, by: Objective) -> Estimate | None:
+        """Return its value of an objective; None where that is not known."""
+        return by.value(self.metrics, self.instances)
 
 
-def objective(name: str) -> Metric:
-    """Look up the metric that a search optimises. Raises ``UsageError`` with the nearest valid name."""
-    found = metric(name)
-    if found.name == "error_rate":
-        raise UsageError("error_rate is no objective", hint="Bound it with triton_slo(error_rate='0%') instead.")
-    return found
-
-
-def rank(results: Sequence[Result], by: Metric) -> list[Result]:
+def rank(results: Iterable[Result], by: Objective) -> list[Result]:
     """Return the results that may win, best first."""
-    able = [r for r in results if r.status is Status.MEASURED and by.name in r.metrics]
+    known = [(value.value, r) for r in results if r.status is Status.MEASURED and (value := r.value(by)) is not None]
     sign = -1.0 if by.better is Better.HIGHER else 1.0
-    return sorted(able, key=lambda r: sign * r.metrics[by.name].value)
+    return [result for _, result in sorted(known, key=lambda pair: sign * pair[0])]
 
 
-def cost(result: Result) -> tuple[float, int, float]:
-    """What a configuration occupies: instances, fields set, resident memory in bytes. A tie goes to the least."""
-    memory = result.metrics.get("rss")
-    fields = sum(1 for value in result.patch.values() if value is not None)
-    return result.instances, fields, memory.value if memory is not None else 0.0
+def front(results: Iterable[Result], by: Sequence[Objective]) -> list[Result]:
+    """Return the results that may win and that none other beats in one objective without losing in another.
+
+    They come in the order of the first objective. (Pareto front.)
+    """
+    ranked = rank(results, by[0])
+    values = [[result.value(each) for each in by] for result in ranked]
+    return [
+        result
+        for result, own in zip(ranked, values, strict=True)
+        if None not in own and not any(dominates(other, own, by) for other in values)
+    ]
 
 
-def finalists(ranked: Sequence[Result], by: Metric) -> list[Result]:
-    """Return the leader and those that are not told apart from it, the cheapest first.
+Cost = tuple[int, int, int]
+
+
+def cost(instances: int, metrics: Mapping[str, Estimate], patch: Mapping[str, Value]) -> Cost:
+    """Return what a configuration occupies, to be compared: instances, then memory, then the fields it sets."""
+    memory = metrics.get("gpu_memory", metrics.get("rss"))
+    size = round(math.log(max(memory.value, 1.0)) / _SAME_MEMORY) if memory is not None else 0
+    return instances, size, sum(1 for value in patch.values() if value is not None)
+
+
+def finalists(ranked: Sequence[Result], by: Objective) -> list[Result]:
+    """Return the leader and those that are not told apart from it, best first.
 
     Those are the candidates whose interval overlaps the leader's and whose value lies within 5 % of it.
     """
-    if not ranked:
-        return []
-    leader = ranked[0].metrics[by.name]
-    near = [r for r in ranked if _overlap(leader, r.metrics[by.name]) and _is_near(leader, r.metrics[by.name])]
-    return sorted(near, key=cost)
+    known = [(result, value) for result in ranked if (value := result.value(by)) is not None]
+    return [result for result, value in known if _overlap(known[0][1], value) and _is_near(known[0][1], value)]
 
 
 def _is_near(leader: Estimate, other: Estimate) -> bool:
-    return abs(other.value - leader.value) <= _NEAR * abs(leader.value)
+    return abs(other.value - leader.value) <= NEAR * abs(leader.value)
 
 
 def _overlap(a: Estimate, b: Estimate) -> bool:
