@@ -21,6 +21,8 @@ LOOKS = (4, 8, 16, 32)
 """Rounds after which the figures are looked at. At the first one, losers are dropped and nothing is decided."""
 MARGIN = 0.03
 """What does not differ by more than this fraction may pass as a tie."""
+FLOOR = 0.01
+"""What one configuration, loaded twice, may differ from itself by; who is behind by no more is not worse."""
 _WIDE = 0.5
 """Width of a gain's interval as a share of the gain, up to which a clear gain needs no more rounds."""
 _ERROR = 1 - CONFIDENCE
@@ -58,7 +60,8 @@ class Contest:
         """Drop the finalists that are shown to be worse than another contender; the last one stays."""
         ranked = sorted(self.finalists, key=self._level)
         for loser in ranked[:-1]:
-            rivals = [rival for rival in self.active if rival != loser and self._lead(rival, loser)[0] > 0]
+            others = (rival for rival in self.active if rival != loser)
+            rivals = [rival for rival in others if self._lead(rival, loser)[0] > math.log1p(FLOOR)]
             if rivals:
                 self.beaten_by[loser] = max(rivals, key=self._level)
 
