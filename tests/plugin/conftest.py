@@ -11,9 +11,10 @@ from python_models import write_model
 
 CONFTEST = """
 import pytest
-from pytest_triton import compare
+from pytest_triton import confirmation
+from pytest_triton.blocks import Pace
 
-compare.SECONDS = 0.2
+confirmation.PACE = Pace(seconds=0.1, warmup=0.05, requests=4)
 
 @pytest.fixture(scope="module")
 def triton_server_args():

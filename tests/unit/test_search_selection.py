@@ -1,67 +1,81 @@
-"""Who wins a search, from figures alone."""
+"""Who may win a search, from first figures alone."""
 
-import pytest
+from __future__ import annotations
 
-from pytest_triton.errors import UsageError
-from pytest_triton.metrics import METRICS, Estimate
-from pytest_triton.search.selection import Result, Status, finalists, objective, rank
-from pytest_triton.search.strategies import Exhaustive, Measure, Skip
+from collections.abc import Iterable, Mapping
 
-THROUGHPUT, P99 = METRICS["throughput"], METRICS["p99"]
+from pytest_triton.case import Value
+from pytest_triton.metrics import Estimate
+from pytest_triton.search.objective import objective
+from pytest_triton.search.selection import Result, Status, cost, finalists, front, rank
+
+THROUGHPUT, P99, PER_INSTANCE = objective("throughput"), objective("p99"), objective("throughput/instances")
 
 
-def result(name, value, *, spread=1.0, instances=1, status=Status.MEASURED, patch=None, rss=0.0):
+def result(
+    name: str,
+    value: float,
+    *,
+    spread: float = 1.0,
+    instances: int = 1,
+    status: Status = Status.MEASURED,
+    p99: float | None = None,
+    patch: Mapping[str, Value] | None = None,
+) -> Result:
+    """A candidate with a throughput; its p99 is the smaller the more it has."""
     metrics = {
         "throughput": Estimate(value, value - spread, value + spread),
-        "p99": Estimate(1 / value),
-        "rss": Estimate(rss),
+        "p99": Estimate(1 / value if p99 is None else p99),
     }
     return Result(name, patch or {}, status, instances=instances, metrics=metrics)
 
 
-def names(results):
-    return [result.id for result in results]
+def names(results: Iterable[Result]) -> list[str]:
+    return [each.id for each in results]
 
 
-def test_rank_goes_by_what_is_better_and_leaves_out_what_may_not_win():
+def test_rank_goes_by_what_is_better_and_leaves_out_what_may_not_win() -> None:
     results = [
         result("slow", 10),
-        result("fast", 20),
+        result("fast", 20, instances=4),
         result("infeasible", 30, status=Status.INFEASIBLE),
         result("wrong", 40, status=Status.DISQUALIFIED),
+        Result("unknown", {}, Status.MEASURED),
     ]
     assert names(rank(results, THROUGHPUT)) == ["fast", "slow"]
     assert names(rank(results, P99)) == ["fast", "slow"]
+    assert names(rank(results, PER_INSTANCE)) == ["slow", "fast"]
 
 
-def test_a_tie_goes_to_the_cheapest():
-    results = rank(
-        [
-            result("three", 100, instances=3),
-            result("two-more", 99, instances=2, patch={"dynamic_batching": {}}),
-            result("two", 98, instances=2, patch={"dynamic_batching": None}),
-            result("far", 90, instances=1),
-            result("near, but told apart", 98, instances=1, spread=0.1),
-        ],
-        THROUGHPUT,
-    )
-    assert names(finalists(results, THROUGHPUT)) == ["two", "two-more", "three"]
-
-
-def test_nobody_is_no_finalist():
+def test_finalists_are_not_told_apart_from_the_leader() -> None:
+    results = [
+        result("leader", 100),
+        result("near", 98),
+        result("near, but told apart", 98, spread=0.1),
+        result("far, if anyone knew", 90, spread=50),
+    ]
+    assert names(finalists(rank(results, THROUGHPUT), THROUGHPUT)) == ["leader", "near"]
     assert finalists([], THROUGHPUT) == []
 
 
-def test_objective_must_be_one():
-    assert objective("p99") is P99
-    with pytest.raises(UsageError, match="speed"):
-        objective("speed")
-    with pytest.raises(UsageError, match="Bound it"):
-        objective("error_rate")
+def test_the_front_is_what_nothing_else_beats_in_every_objective() -> None:
+    results = [
+        result("throughput", 100, p99=0.9),
+        result("both", 90, p99=0.5),
+        result("neither", 80, p99=0.6),
+        result("latency", 10, p99=0.1),
+        result("infeasible", 200, p99=0.01, status=Status.INFEASIBLE),
+    ]
+    assert names(front(results, [THROUGHPUT, P99])) == ["throughput", "both", "latency"]
+    assert names(front(results, [P99, THROUGHPUT])) == ["latency", "both", "throughput"]
 
 
-def test_exhaustive_measures_all_alike_within_its_budget():
-    strategy = Exhaustive(effort=Measure(1, 10, 5), budget=60)
-    assert strategy.decide([], elapsed=59) == Measure(1, 10, 5)
-    assert strategy.decide([], elapsed=60) == Skip("the budget of 60.0 s is used up")
-    assert isinstance(Exhaustive().decide([], elapsed=1e9), Measure)
+def test_the_cost_is_instances_then_memory_then_fields() -> None:
+    def of(instances: int, rss: float, *values: Value) -> tuple[int, ...]:
+        return cost(instances, {"rss": Estimate(rss)}, {f"field{n}": value for n, value in enumerate(values)})
+
+    assert of(1, 2e9, 1, 1) < of(2, 1e9)
+    assert of(1, 1e9, 1, 1) < of(1, 1.2e9)
+    # Two readings of the same configuration's memory differ by more than nothing.
+    assert of(1, 1.001e9, 1) < of(1, 1e9, 1, 1)
+    assert of(1, 1e9, None) < of(1, 1e9, 1)
