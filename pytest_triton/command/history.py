@@ -67,8 +67,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(run=run)
 
 
-def run(chosen: argparse.Namespace) -> bool:
-    """Print the history and return whether there is one. Raises ``UsageError`` and ``StoreError``."""
+def run(chosen: argparse.Namespace) -> int:
+    """Print the history and return 1 if there is none. Raises ``UsageError`` and ``StoreError``."""
     names = chosen.metric or ["throughput", "p99"]
     for name in names:
         metric(name)
@@ -83,7 +83,7 @@ def run(chosen: argparse.Namespace) -> bool:
     )
     if chosen.json:
         print(json.dumps(history.document(records, chosen.model, str(place)), indent=2))
-        return bool(records)
+        return int(not records)
     for line in history.write(records, names, _style(), time.time()):
         print(line)
     hidden = store.count_candidates(chosen.model) if not chosen.candidates and not chosen.case else 0
@@ -91,7 +91,7 @@ def run(chosen: argparse.Namespace) -> bool:
         print(_nothing(store, chosen.model, chosen.case, hidden))
     elif hidden:
         print(f"\n{_candidates(hidden)} left out; --candidates shows them.")
-    return bool(records)
+    return int(not records)
 
 
 def _style() -> Style:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +26,52 @@ _FILES = (
 """The files of settings that pytest knows, in its order, each with the section it reads."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where pytest would begin: a folder, its file of settings if there is one, and the ini keys in it."""
+
+    folder: Path
+    file: Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Path:
+        """The output folder of runs that begin here."""
+        named = str(self.values.get("triton_output") or _OUTPUT).strip()
+        return self.folder / Path(named).expanduser()
+
+
+def find_settings(here: Path) -> Found:
+    """Return the nearest folder, from ``here`` upwards, with a file of settings for pytest, or with records.
+
+    That is ``here`` itself where there is none. Raises ``OptionError``.
+    """
+    for folder in (here, *here.parents):
+        found = read_settings(folder)
+        if found.values or (folder / _OUTPUT / NAME).exists():
+            return found
+    return Found(here)
+
+
 def find_place(here: Path) -> Place:
     """Return where the records of tests below ``here`` are. Raises ``OptionError``.
 
     The folder and those above it are searched for ``.triton/results.db``, or a file of settings for pytest, which may
     name another place.
     """
-    for folder in (here, *here.parents):
-        settings = read_settings(folder)
-        if settings.get("triton_store"):
-            return read_place(str(settings["triton_store"]).strip(), folder)
-        if settings.get("triton_output"):
-            return Place(path=folder / Path(str(settings["triton_output"]).strip()).expanduser() / NAME)
-        default = folder / _OUTPUT / NAME
-        if settings or default.exists():
-            return Place(path=default)
-    return Place(path=here / _OUTPUT / NAME)
+    found = find_settings(here)
+    if found.values.get("triton_store"):
+        return read_place(str(found.values["triton_store"]).strip(), found.folder)
+    return Place(path=found.output / NAME)
 
 
-def read_settings(folder: Path) -> Mapping[str, Any]:
+def read_settings(folder: Path) -> Found:
     """Return pytest's ini keys as a file in ``folder`` has them; nothing without one. Raises ``OptionError``."""
     for name, section in _FILES:
         read = _read_toml if name.endswith(".toml") else _read_ini
-        if found := read(folder / name, section):
-            return found
-    return {}
+        if values := read(folder / name, section):
+            return Found(folder, folder / name, values)
+    return Found(folder)
 
 
 def _read_toml(path: Path, section: str) -> Mapping[str, Any]:

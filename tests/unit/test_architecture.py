@@ -26,7 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lease", "composing", "tail", "room", "switching", "crash"),
     ("verification",),
     ("deployment", "sizing"),
-    ("opening", "onnx_reference"),
+    ("opening", "onnx_reference", "examination"),
     ("protocol", "reference"),
     ("bench",),
     ("exploration",),
