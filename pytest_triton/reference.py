@@ -106,14 +106,16 @@ def _ask(
         made = {name: array for name, array in made.items() if name in declared}
         if not made:
             known = ", ".join(declared)
-            raise refuse(f"has none of the model's outputs {known}: it has {', '.join(source.outputs)}")
+            told = f"has none of the model's outputs {known}: it has {', '.join(source.outputs)}"
+            raise refuse(told, "Export it with the model's names, or let reference= be a function that runs it.")
     outputs = {}
     for name, value in made.items():
         if name not in declared:
             raise refuse(f"returned {name!r}, which is no output of the model", nearest(str(name), declared))
-        outputs[name] = _as_array(
-            value, declared[name]["datatype"], lambda what, name=name: refuse(f"{name!r}: {what}")
-        )
+        try:
+            outputs[name] = _as_array(value, declared[name]["datatype"])
+        except TypeError as error:
+            raise refuse(f"returned for {name!r} what cannot be compared: {error}") from error
     misfit = find_misfit(outputs, {"outputs": [declared[name] for name in outputs]})
     if misfit:
         raise refuse(f"does not fit the model: {misfit}", "The first dimension is the batch, if the model batches.")
