@@ -24,7 +24,7 @@ _ON_CPU = {"rss": "RSS", "cpu": "CPU"}
 
 def objectives_of(records: Sequence[Record]) -> tuple[Objective, ...]:
     """Return what a search is about, as its records say it: throughput where none does."""
-    told = [record.summary.get("objectives") or record.sought.get("objectives") for record in records]
+    told = [part.get("objectives") for record in records for part in (record.summary, record.sought)]
     return tuple(objective(name) for name in next((names for names in told if names), ["throughput"]))
 
 

@@ -38,7 +38,8 @@ def test_a_clear_leader_needs_eight_rounds_and_the_clearly_beaten_fewer() -> Non
     assert contest.beaten_by == {2: 1}
     assert len(contest.values[2]) == LOOKS[0]
     gain = contest.gain(1)
-    assert gain.low is not None and gain.high is not None
+    assert gain.low is not None
+    assert gain.high is not None
     assert gain.low < 0.5 < gain.high < gain.low + 0.2
 
 
@@ -59,7 +60,8 @@ def test_the_last_finalist_stays_when_the_default_beats_it() -> None:
     contest, _ = play([100, 50, 60], [1, 2, 2])
     assert contest.active == [0, 2]
     gain = contest.gain(2)
-    assert gain.high is not None and gain.high < 0
+    assert gain.high is not None
+    assert gain.high < 0
 
 
 def test_of_latency_the_lowest_wins() -> None:
@@ -86,11 +88,11 @@ def test_a_single_round_leaves_all_as_they_are() -> None:
 
 
 def test_the_best_is_hardly_ever_dropped_and_gains_lie_in_their_intervals() -> None:
-    """Both errors are held to 5 %; here the best leads by what noise hides, where drops are likeliest to be wrong."""
+    """Both errors are held to 5 %; here noise hides by how much the best one leads."""
     dropped = outside = 0
     runs = 300
     for seed in range(runs):
-        contest, _ = play([100, 101, 100.5, 100.5], [1, 4, 3, 2], seed=seed)
+        contest, _ = play([100, 101, 100.5, 100.5], [1, 4, 3, 2], noise=0.1, seed=seed)
         dropped += 1 in contest.beaten_by
         gain = contest.gain(1)
         # Contenders that were dropped early have too few rounds for an interval.
