@@ -17,6 +17,7 @@ from pytest_triton.plugin.search_cases import Search
 from pytest_triton.report.message import no_winner
 from pytest_triton.results.recording import Recorder, summarise
 from pytest_triton.results.winner import Install, write_winner
+from pytest_triton.search.selection import Status
 from pytest_triton.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             case,
             results,
             by,
-            cases={record.point: search.case(record.point) for record in records},
+            cases={result.id: search.case(result.id) for result in results if result.status is Status.MEASURED},
             effort=perf.effort,
             watch=state.progress.measuring,
             blocks=state.progress.alternating,
