@@ -86,8 +86,8 @@ class ProgressLine:
         self.say(", ".join(parts))
 
     def alternating(self, done: int, total: int) -> None:
-        """Show how far a comparison is."""
-        self.say(f"leader against default, block {done} of {total}")
+        """Show how far the end of a search is."""
+        self.say(f"finalists against the default, block {done} of {total}")
 
     def _open(self) -> IO[str] | None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
