@@ -85,27 +85,28 @@ def measure_one(server: EmbeddedServer, model: str, rounds: int) -> Times:
         action()
         times[column].append(time.monotonic() - began)
 
-    control = server.control
+    def load(configuration: ModelConfig) -> None:
+        server.control.load(model, configuration)
+
     one = configure()
     two = configure(**{"instance_group": [{"count": 2, "kind": "KIND_CPU"}]})
     other = configure(**{"parameters.turn": "1"})
-    control.load(model, one)
+    load(one)
     for _ in range(rounds):
-        timed("reload, completing", lambda: control.load(model, other), 1)
-        timed("reload, completing", lambda: control.load(model, one), 1)
-        timed("one more", lambda: control.load(model, two), 1)
-        timed("one less", lambda: control.load(model, one), 2)
+        timed("reload, completing", lambda: load(other), 1)
+        timed("reload, completing", lambda: load(one), 1)
+        timed("one more", lambda: load(two), 1)
+        timed("one less", lambda: load(one), 2)
     options: Mapping[str, Any] = {SWITCH: True}
     server.restart(options)
-    server.control.load(model, one)
+    load(one)
     for _ in range(rounds):
-        control = server.control
-        timed("reload", lambda: control.load(model, other), 1)
-        timed("reload", lambda: control.load(model, one), 1)
-        control.load(model, two)
+        timed("reload", lambda: load(other), 1)
+        timed("reload", lambda: load(one), 1)
+        load(two)
         settle(server, 2)
-        timed("one less, anew", lambda: (control.begin_unload(model), control.load(model, one)), 2)
-        timed("restart", lambda: (server.restart(options), server.control.load(model, one)), 1)
+        timed("one less, anew", lambda: (server.control.begin_unload(model), load(one)), 2)
+        timed("restart", lambda: (server.restart(options), load(one)), 1)
     return times
 
 

@@ -11,7 +11,9 @@ from pytest_triton.server.log import read_tail, telling_lines
 
 _PROCESS_GONE = "is not healthy"
 _PREFIX = re.compile(r"^[EFIW]\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ \S+:\d+\] ")
-_FATAL = re.compile(r"Fatal Python error: |terminate called|what\(\): |Segmentation fault|Signal \(\d+\) received|Killed")
+_FATAL = re.compile(
+    r"Fatal Python error: |terminate called|what\(\): |Segmentation fault|Signal \(\d+\) received|Killed"
+)
 
 
 def describe_crash(error: PytestTritonError, server: Server) -> str:

@@ -13,7 +13,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def is_short(usage: ResourceUsage, *, loaded: int, wanted: int) -> bool:
-    """Say whether memory would not do for ``wanted`` instances beside the ``loaded`` ones of a server that uses so much.
+    """Say whether memory does not do for ``wanted`` instances beside the ``loaded`` ones of a server that uses so much.
 
     A new instance is taken to need as much as one of those that are there. Of memory on GPUs no more than half may be
     in use. False where nothing is known, as of a server elsewhere.

@@ -1,8 +1,8 @@
 """How the next configuration gets onto a warm server: in place, anew, or on a server that spares itself a step.
 
-Triton's Python backend waits a whole second at the end of each of a model's processes (``StubLauncher::UpdateHealth`` in
-its stub_launcher.cc). That is a second for each instance that is removed in place, and one for each load of a model
-that Triton may complete, since completing it takes a process of its own.
+Triton's Python backend waits a whole second at the end of each of a model's processes
+(``StubLauncher::UpdateHealth`` in its stub_launcher.cc). That is a second for each instance that is removed in place,
+and one for each load of a model that Triton may complete, since completing it takes a process of its own.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SAMPLE = re.compile(r"^(nv_gpu_memory_used_bytes|nv_gpu_memory_total_bytes|nv_gpu_utilization)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE)
+_SAMPLE = re.compile(
+    r"^(nv_gpu_memory_used_bytes|nv_gpu_memory_total_bytes|nv_gpu_utilization)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,30 +17,83 @@ SWITCH = "disable_auto_complete_config"
 
 # From `tritonserver --help`, 2.51 and 2.73. Others are passed on: it is Triton that knows its own.
 _KNOWN = frozenset(
-    """
-    allow_cpu_metrics allow_gpu_metrics backend_config buffer_manager_thread_count cache_config cache_directory
-    cuda_memory_pool_byte_size cuda_virtual_address_size disable_auto_complete_config enable_peer_access
-    grpc_http2_max_ping_strikes grpc_http2_max_pings_without_data grpc_http2_min_recv_ping_interval_without_data
-    grpc_infer_allocation_pool_size grpc_infer_response_compression_level grpc_infer_thread_count grpc_keepalive_time
-    grpc_keepalive_timeout grpc_max_response_pool_size host_policy http_thread_count log_verbose metrics_config
-    metrics_interval_ms min_supported_compute_capability model_config_name model_load_gpu_limit
-    model_load_retry_count model_load_thread_count pinned_memory_pool_byte_size rate_limit rate_limit_resource
-    response_cache_byte_size trace_config
-    """.split()
+    (
+        "allow_cpu_metrics",
+        "allow_gpu_metrics",
+        "backend_config",
+        "buffer_manager_thread_count",
+        "cache_config",
+        "cache_directory",
+        "cuda_memory_pool_byte_size",
+        "cuda_virtual_address_size",
+        "disable_auto_complete_config",
+        "enable_peer_access",
+        "grpc_http2_max_ping_strikes",
+        "grpc_http2_max_pings_without_data",
+        "grpc_http2_min_recv_ping_interval_without_data",
+        "grpc_infer_allocation_pool_size",
+        "grpc_infer_response_compression_level",
+        "grpc_infer_thread_count",
+        "grpc_keepalive_time",
+        "grpc_keepalive_timeout",
+        "grpc_max_response_pool_size",
+        "host_policy",
+        "http_thread_count",
+        "log_verbose",
+        "metrics_config",
+        "metrics_interval_ms",
+        "min_supported_compute_capability",
+        "model_config_name",
+        "model_load_gpu_limit",
+        "model_load_retry_count",
+        "model_load_thread_count",
+        "pinned_memory_pool_byte_size",
+        "rate_limit",
+        "rate_limit_resource",
+        "response_cache_byte_size",
+        "trace_config",
+    )
 )
 _REPEATED = frozenset(
-    """
-    backend-config cache-config cuda-memory-pool-byte-size cuda-virtual-address-size host-policy
-    http-header-forward-pattern http-restricted-api load-model metrics-config model-load-gpu-limit model-repository
-    rate-limit-resource trace-config
-    """.split()
+    (
+        "backend-config",
+        "cache-config",
+        "cuda-memory-pool-byte-size",
+        "cuda-virtual-address-size",
+        "host-policy",
+        "http-header-forward-pattern",
+        "http-restricted-api",
+        "load-model",
+        "metrics-config",
+        "model-load-gpu-limit",
+        "model-repository",
+        "rate-limit-resource",
+        "trace-config",
+    )
 )
 _NOT_A_CHOICE = frozenset(
-    """
-    allow_grpc allow_http allow_metrics backend_directory exit_on_error exit_timeout_secs grpc_address grpc_port help
-    http_address http_port id load_model log_file metrics_address metrics_port model_control_mode model_repository
-    model_store repository_poll_secs
-    """.split()
+    (
+        "allow_grpc",
+        "allow_http",
+        "allow_metrics",
+        "backend_directory",
+        "exit_on_error",
+        "exit_timeout_secs",
+        "grpc_address",
+        "grpc_port",
+        "help",
+        "http_address",
+        "http_port",
+        "id",
+        "load_model",
+        "log_file",
+        "metrics_address",
+        "metrics_port",
+        "model_control_mode",
+        "model_repository",
+        "model_store",
+        "repository_poll_secs",
+    )
 )
 
 

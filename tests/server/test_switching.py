@@ -33,7 +33,7 @@ COMPLETING = """pass
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``first`` and ``second``, the ensemble ``both`` of them, and ``completing``, which has a say in its own fields."""
+    """``first`` and ``second``, ``both``, an ensemble of them, and ``completing``, which has a say in its own fields."""
     folder = tmp_path_factory.mktemp("switching")
     for name in ("first", "second"):
         write_model(folder, name, dims="[ 2 ]")
