@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("repository", metavar="REPOSITORY", type=Path, help="the model repository, a folder")
     parser.add_argument("model", metavar="MODEL", help="the model's name in it")
-    more = {"action": "append", "default": []}
+    more: dict[str, Any] = {"action": "append", "default": []}
     parser.add_argument(
         "--slo", metavar="METRIC=LIMIT", **more, help="what it must deliver, as in p99=25ms; repeatable"
     )

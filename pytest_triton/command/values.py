@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_triton.errors import UsageError
@@ -12,7 +13,7 @@ from pytest_triton.search.values import Powers, Range
 
 _FROM_TO = re.compile(r"(-?\d+)\.\.(-?\d+)")
 _CALL = re.compile(r"(Range|Powers)\((.*)\)", re.DOTALL)
-_KINDS = {"Range": Range, "Powers": Powers}
+_KINDS: Mapping[str, type[Range] | type[Powers]] = {"Range": Range, "Powers": Powers}
 _WORDS = {"none": None, "null": None, "true": True, "false": False}
 _OPEN, _CLOSE = "([{", ")]}"
 
