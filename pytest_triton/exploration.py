@@ -16,6 +16,7 @@ from pytest_triton.search.probed import Probed
 from pytest_triton.search.selection import Status
 from pytest_triton.search.strategies.base import Drop, Keep, Probe, Strategy, Trial
 from pytest_triton.sizing import size_of
+from pytest_triton.switching import count_instances
 from pytest_triton.verdict import Verdict, judge
 from pytest_triton.verification import Reference
 
@@ -31,12 +32,14 @@ class Explored:
     """What became of a candidate, and why.
 
     ``evaluation`` is of the probe that stands for it, None where it was not probed; ``probes`` are all of them.
+    ``instances`` is the total of its instance groups.
     """
 
     status: Status
     reason: str
     evaluation: Evaluation | None = None
     probes: tuple[Probed, ...] = ()
+    instances: int = 0
 
 
 def explore(
@@ -123,4 +126,10 @@ class _Exploration:
             return Explored(step.status, step.reason)
         measurement, verdict = done[place]
         case = replace(self.trial.case, load=probes[place].load)
-        return Explored(step.status, step.reason, Evaluation(case, deployment, measurement, verdict), probes)
+        return Explored(
+            step.status,
+            step.reason,
+            Evaluation(case, deployment, measurement, verdict),
+            probes,
+            count_instances(deployment.configuration),
+        )

@@ -32,7 +32,7 @@ _VERDICTS = {Status.SKIPPED: Outcome.INCONCLUSIVE, Status.ERROR: Outcome.ERROR}
 def try_candidate(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> Measurement:
     """Measure the candidate whose turn it is."""
     with perf.lease() as bench:
-        attempt = _Attempt(perf, search, recorder, bench)
+        attempt = Attempt(perf, search, recorder, bench)
         if search.space is not None:
             from pytest_triton.plugin import proposing
 
@@ -42,7 +42,7 @@ def try_candidate(perf: TritonPerf, search: Search, case: Case, recorder: Record
 
 
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
     """The test of one candidate."""
 
     perf: TritonPerf
