@@ -125,6 +125,11 @@ class Space:
 
     def find(self, name: str) -> SpacePoint | None:
         """Return the point with this id, or None."""
+        choice = self.choice(name)
+        return None if choice is None else self.point(choice)
+
+    def choice(self, name: str) -> dict[str, int] | None:
+        """Return which value of each axis the point with this id has, or None."""
         labels = name.split("-")
         choice: dict[str, int] = {}
         for axis in sorted(self.axes, key=lambda axis: axis.path.count(".")):
@@ -133,8 +138,7 @@ class Space:
                 choice[axis.path] = found[0]
         if any(axis.path not in choice and self.matters(axis, choice) for axis in self.axes):
             return None
-        point = self.point(choice)
-        return point if point.id == name else None
+        return choice if self.point(choice).id == name else None
 
     def some(self, values: Mapping[str, Sequence[Any]]) -> SpacePoint | None:
         """Return a point that has one of the given values of each of these axes, by canonical path, or None."""
