@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from pytest_triton.bench import Evaluation
 from pytest_triton.case import Case
-from pytest_triton.confirmation import Winner, confirm
+from pytest_triton.confirmation import PATIENCE, Winner, confirm
 from pytest_triton.deployment import Deployment
 from pytest_triton.errors import MeasurementError, PytestTritonError, SLOViolation
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import options, resuming
+from pytest_triton.plugin import course, options, resuming
 from pytest_triton.plugin.candidates import read_results
 from pytest_triton.plugin.search_cases import Search
+from pytest_triton.protocol import Effort
 from pytest_triton.report.message import no_winner
 from pytest_triton.results.recording import Recorder, summarise
 from pytest_triton.results.winner import Install, write_winner
@@ -36,6 +37,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             hint="run the whole test, not only its [best] case",
         )
     by, results = search.settings.objective, read_results(search, records)
+    left = course.time_left(perf, search)
     with perf.lease() as bench:
         winner = confirm(
             bench,
@@ -43,7 +45,8 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             results,
             by,
             cases={result.id: search.case(result.id) for result in results if result.status is Status.MEASURED},
-            effort=perf.effort,
+            effort=perf.effort if left is None or perf.smoke else _within(perf.effort, left),
+            patience=PATIENCE if left is None else min(PATIENCE, left),
             watch=state.progress.measuring,
             blocks=state.progress.alternating,
         )
@@ -65,6 +68,11 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
         perf.keep(replace(recorder.measured(evaluation), summary=summary), evaluation)
         perf.settle(evaluation, bench.server)
     return winner.measurement
+
+
+def _within(effort: Effort, seconds: float) -> Effort:
+    """Let nothing be measured for much longer than ``seconds``: as long as it takes to tell anything."""
+    return replace(effort, limit=max(min(effort.limit, seconds), effort.seconds))
 
 
 def _write(perf: TritonPerf, winner: Winner) -> dict[str, str]:
