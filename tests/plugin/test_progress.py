@@ -126,6 +126,25 @@ def test_nothing_of_it_is_captured_or_goes_into_a_file(folder):
     assert "measuring" not in (folder / "junit.xml").read_text()
 
 
+def test_a_search_says_what_leads_and_what_is_left(folder):
+    (folder / "models" / "identity" / "test_identity.py").write_text(
+        """
+import pytest
+
+@pytest.mark.triton_search({"instance_group.count": [1, 2]})
+@pytest.mark.triton_load(concurrency=1)
+def test_it(triton_perf):
+    triton_perf()
+"""
+    )
+    written, status = run_on_a_terminal(folder, "--triton-smoke")
+    assert status == 0
+    said = [line for line in progress(written) if line]
+    assert any(line.startswith("test_it[i1], 2 of 2 left: ") for line in said)
+    assert any(re.match(r"test_it\[i2\], leads: i1 [\d.,]+/s, 1 of 2 left, about \d+ s: ", line) for line in said)
+    assert any(re.match(r"test_it\[best\], leads: i[12] [\d.,]+/s: finalists against the default", line) for line in said)
+
+
 def test_ctrl_c_leaves_a_clean_screen(folder):
     written, status = run_on_a_terminal(folder, interrupt_at="measuring, ")
     assert status == pytest.ExitCode.INTERRUPTED
