@@ -25,8 +25,9 @@ from pytest_triton.errors import (
 from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import benchmark_sink, course, options, resuming
-from pytest_triton.plugin.expansion import BEST, Plan, Search
+from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
+from pytest_triton.plugin.search_cases import Search
 from pytest_triton.plugin.state import State
 from pytest_triton.protocol import SMOKE, Effort
 from pytest_triton.report.message import explain
