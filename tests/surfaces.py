@@ -17,8 +17,6 @@ from pytest_triton.slo import SLO
 
 MOST_PROBES = 25
 """More than any candidate needs."""
-_NOISE = 0.05
-"""Standard deviation of a throughput, as a fraction, over one second."""
 _DEPLOYING = 0.3
 
 
@@ -61,12 +59,16 @@ LOADS = [Load(2**step) for step in range(9)]
 
 @dataclass
 class Simulation:
-    """A search over surfaces by one strategy, on a clock of its own."""
+    """A search over surfaces by one strategy, on a clock of its own.
+
+    ``noise`` is the standard deviation of a throughput, as a fraction, over one second.
+    """
 
     strategy: Strategy
     seed: int = 0
     limits: Mapping[str, object] = field(default_factory=dict)
     objective: object = "throughput"
+    noise: float = 0.03
     seconds: float = 0.0
     probes: int = 0
     results: list[Result] = field(default_factory=list)
@@ -123,7 +125,7 @@ class Simulation:
         seconds = min(max(effort.seconds, effort.requests / true), effort.limit)
         self.seconds += effort.warmup + seconds + 0.1
         self.probes += 1
-        error = _NOISE / seconds**0.5
+        error = self.noise / seconds**0.5
         values = {"throughput": true, "mean": surface.mean(load), "p99": 1.2 * surface.mean(load)}
         metrics = {name: self._estimate(value, error) for name, value in values.items()}
         if load.open_loop:

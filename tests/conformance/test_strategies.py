@@ -127,14 +127,14 @@ def seconds(strategy, cases, limits):
 @pytest.mark.parametrize("limits", SLOS.values(), ids=SLOS)
 @pytest.mark.parametrize("loads", [[AUTO], LOADS[:7]], ids=["looked for", "declared"])
 def test_a_race_takes_half_the_time_of_measuring_everything(limits, loads):
-    cases = [(surface, load) for surface in SPACE for load in loads]
+    cases = [(surface, load) for surface in reversed(SPACE) for load in loads]
     assert seconds(Race(), cases, limits) < 0.5 * seconds(Exhaustive(), cases, limits)
 
 
 def test_a_race_says_why_it_dropped_a_candidate():
     fast, slow = Surface("fast", instances=3), Surface("slow", instances=1)
     loads = LOADS[:5]
-    results = Simulation(Race()).search([(each, load) for each in (fast, slow) for load in loads])
+    results = Simulation(Race(), noise=0.01).search([(each, load) for each in (fast, slow) for load in loads])
     reasons = {result.id: result.reason for result in results if result.status is Status.SKIPPED}
     assert reasons["fast-16"].startswith("plateau: fast-8 ")
     assert "in throughput from c4 to c8" in reasons["fast-16"]
