@@ -11,7 +11,6 @@ from pytest_triton.bench import Evaluation
 from pytest_triton.breakdown import called
 from pytest_triton.case import Case
 from pytest_triton.confirmation import Winner, describe_gain
-from pytest_triton.deployment import count_instances
 from pytest_triton.measurement import Measurement
 from pytest_triton.results.digests import digest_configuration
 from pytest_triton.results.record import Record
@@ -19,6 +18,7 @@ from pytest_triton.results.sketch import write_latencies
 from pytest_triton.search.objective import Objective
 from pytest_triton.search.probed import Probed, at
 from pytest_triton.search.selection import Result, Status, front
+from pytest_triton.switching import count_instances
 from pytest_triton.verdict import Outcome
 
 if TYPE_CHECKING:

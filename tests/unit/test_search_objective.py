@@ -20,10 +20,10 @@ METRICS = {
 @pytest.mark.parametrize(
     ("wish", "value", "low", "high", "shown"),
     [
-        ("throughput", 400, 390, 410, "400/s"),
+        ("throughput", 400, 390, 410, "400.0/s"),
         ("p99", 0.025, 0.02, 0.03, "25.0 ms"),
-        ("throughput/instances", 100, 97.5, 102.5, "100/s per instance"),
-        ("throughput/gpu_memory", 400 / 2**31, None, None, "200/s per GiB"),
+        ("throughput/instances", 100, 97.5, 102.5, "100.0/s per instance"),
+        ("throughput/gpu_memory", 400 / 2**31, None, None, "200.0/s per GiB"),
         # Better when higher: the slower p99 makes the lower end.
         ({"throughput": 1, "p99": 1}, 126.49, 114.02, 143.18, "126.5"),
         ("3 throughput + p99", 224.9, None, None, "224.9"),
