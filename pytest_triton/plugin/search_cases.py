@@ -20,7 +20,7 @@ from pytest_triton.plugin.spaces import Found, find_space
 from pytest_triton.repository.fields import canonical_path, canonical_value
 from pytest_triton.search.names import Reader
 from pytest_triton.search.settings import Settings
-from pytest_triton.search.space import Space, SpacePoint, tell
+from pytest_triton.search.space import MOST_POINTS, Expansion, Space, SpacePoint, tell
 from pytest_triton.slo import SLO
 from pytest_triton.slo_rules import DEFAULT, Rule, Subject
 
@@ -84,12 +84,18 @@ def _find_space(metafunc: pytest.Metafunc, wish: Wish, search: SearchWish, model
     return find_space(
         search,
         lists,
-        Reader(canonical_path, canonical_value, lambda name, value: read_value(name, value, test_file.parent)),
+        Reader(canonical_path, canonical_value, lambda name, value: read_value(name, value, test_file.parent), _option),
         model=model,
         repository=None if remote else repository_of(test_file, metafunc.config),
         batch_size=wish.loads["batch_size"][0],
         cores=_CORES_ELSEWHERE if remote else None,
     )
+
+
+def _option(name: str) -> str:
+    from pytest_triton.server.options import check_option
+
+    return check_option(name)
 
 
 def _settings(search: SearchWish, config: pytest.Config) -> Settings:
@@ -104,11 +110,9 @@ def _expanded(test: list[str], cases: _Cases, found: Found, settings: Settings) 
     base = cases.base(next(iter(subjects.values())).load)
     check_cases(cases.rules, [cases.default(base), *subjects.values()], search=True)
     points = {point.id: cases.case(point, subjects[point.id]) for point in expansion.points}
-    left_out = tell(expansion.reasons)
     notes = [f"{found.note}, {len(points)} candidates"] if found.note else []
-    notes += [f"left out: {'; '.join(left_out)}"] if left_out else []
     key = digest([test, _names(settings), {point: case.key for point, case in points.items()}])
-    return Search(key, settings, base, points, notes=tuple(notes), make=cases.case)
+    return Search(key, settings, base, points, notes=(*notes, *_left_out(expansion)), make=cases.case)
 
 
 def _proposed(test: list[str], cases: _Cases, found: Found, settings: Settings) -> Search:
@@ -125,14 +129,22 @@ def _proposed(test: list[str], cases: _Cases, found: Found, settings: Settings) 
     check_cases(cases.rules, [cases.default(base), *subjects], search=True)
     for load in loads:
         cases.slo(Subject("", {}, load))
-    settings = replace(settings, trials=min(settings.trials or TRIALS, space.size))
-    assert settings.trials is not None
-    digits = max(2, len(str(settings.trials)))
-    names = [f"trial-{number:0{digits}}" for number in range(1, settings.trials + 1)]
+    trials = settings.trials or TRIALS
+    notes = [f"{space.size:,} points"]
+    if space.size <= MOST_POINTS:
+        expansion = space.expand()
+        trials, notes = min(trials, len(expansion.points)), [f"{len(expansion.points):,} points", *_left_out(expansion)]
+    settings = replace(settings, trials=trials)
+    digits = max(2, len(str(trials)))
+    names = [f"trial-{number:0{digits}}" for number in range(1, trials + 1)]
     key = digest([test, _names(settings), [[axis.path, *axis.labels] for axis in space.axes], base.key])
-    points = f"{space.size:,} points"
-    notes = [f"{found.note}, {points}" if found.note else points]
+    notes = [found.note, *notes] if found.note else notes
     return Search(key, settings, base, dict.fromkeys(names, base), space, tuple(notes), make=cases.case)
+
+
+def _left_out(expansion: Expansion) -> list[str]:
+    told = tell(expansion.reasons)
+    return [f"left out: {'; '.join(told)}"] if told else []
 
 
 def _names(settings: Settings) -> list[str]:

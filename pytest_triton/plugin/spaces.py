@@ -68,7 +68,7 @@ def find_space(
     """
     config = _configuration(repository, model, needed=wish.axes is None)
     if wish.axes is not None and are_named(wish.axes):
-        return _named(wish, loads, reader, model, repository)
+        return _named(wish, loads, reader, model, repository, Refusals(config, batch_size))
     facts = None
     if wish.axes is None:
         facts = _facts(model, config, repository, cores or len(os.sched_getaffinity(0)))
@@ -84,7 +84,12 @@ def find_space(
 
 
 def _named(
-    wish: SearchWish, loads: Mapping[str, Sequence[Any]], reader: Reader, model: str, repository: Path | None
+    wish: SearchWish,
+    loads: Mapping[str, Sequence[Any]],
+    reader: Reader,
+    model: str,
+    repository: Path | None,
+    refuse: Refusals,
 ) -> Found:
     assert wish.axes is not None
     if wish.exclude is not None:
@@ -97,6 +102,9 @@ def _named(
         )
     points = read_named(wish.axes, reader)
     _check_models({f"{other}:" for point in points for other in point.composing}, model, repository)
+    for point in points:
+        if reason := refuse(point):
+            raise AxisError(f"candidate {point.id!r}: Triton would refuse it: {reason}", hint="Change it, or drop it.")
     return Found(Space(()), points)
 
 

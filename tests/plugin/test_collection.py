@@ -54,7 +54,7 @@ BAD_MARKERS = [
     ("triton_model()", "missing a required argument: 'name'", "triton_model(name)"),
     ('triton_input(shape={"X": "3"})', "shape of 'X' is '3'", "[3, 224, 224]"),
     ('triton_input(shapes={"X": [3]})', "triton_input has no argument 'shapes'", "did you mean 'shape'?"),
-    ("triton_search({})", "no mapping, or empty", "instance_group.count"),
+    ("triton_search({})", "the axes are {}: no mapping, or empty", "instance_group.count"),
     ('triton_search({"instance_grup.count": [1]})', "instance_grup", "instance_group.count"),
     ('triton_search({"instance_group.count": []})', "instance_group.count", "value"),
     ('triton_search({"instance_group.count": 2})', "instance_group.count", "list"),
@@ -62,6 +62,23 @@ BAD_MARKERS = [
     ('triton_search({"max_batch_size": [1, 1]})', "max_batch_size", "1"),
     ('triton_search({"concurrency": [0]})', "concurrency=0", "at least 1"),
     ('triton_search({"max_batch_size": [1]}, objective="speed")', "unknown metric 'speed'", "valid names"),
+    ('triton_search({"max_batch_size": [1]}, strategy="rase")', "unknown strategy 'rase'", "did you mean 'race'?"),
+    ('triton_search({"max_batch_size": [1]}, exclude=lambda v: v["mbs"])', "failed for b1: no axis 'mbs'", "max_batch"),
+    ('triton_search({"max_batch_size": [1]}, exclude=lambda v: True)', "no candidate is left of the 1", "1 by exclude"),
+    ('triton_search({"max_batch_size": [1]}, reference="no.onnx")', "there is no file", "ONNX"),
+    ('triton_search({"max_batch_size": [1]}, order=1)', "triton_search has no argument 'order'", "valid names"),
+    ('triton_search({"a": {}}, strategy="optuna")', "these candidates are given whole", "Leave the strategy out"),
+    (
+        'triton_search({"instance_count": range(1, 999), "max_batch_size": range(1, 999)})',
+        "the search has 998 x 998 = 996,004 points",
+        "strategy='optuna' propose",
+    ),
+    (
+        'triton_search({"rate": ["9/s"], "instance_count": [1]}, strategy="optuna", objective="p99")\n'
+        '@pytest.mark.triton_slo(p99="1s", candidate="i2")',
+        "no candidate of this test has the id 'i2'",
+        "valid names",
+    ),
     ("triton_lod(concurrency=1)", "unknown marker 'triton_lod'", "did you mean 'triton_load'?"),
 ]
 
@@ -170,6 +187,74 @@ def test_a_search_is_a_case_per_candidate_and_one_that_decides(run):
     assert ids[-1] == "test_best[best]"
     assert len(set(ids)) == 5
     assert all(not set(name) & set("=, ") for name in ids)
+
+
+def ids_of(result):
+    return [line.rpartition("[")[2].rstrip("]") for line in result.outlines if "::" in line]
+
+
+def test_candidates_may_be_given_whole_each_with_an_slo_of_its_own(run):
+    test = """
+@pytest.mark.triton_search({"small": {"instance_count": 1}, "big": {"instance_count": 4, "concurrency": 8}})
+@pytest.mark.triton_slo(candidate="small", p99="1s")
+def test_best(triton_perf):
+    triton_perf()
+"""
+    assert ids_of(run(test, "--collect-only", "-q")) == ["small", "big", "best"]
+
+
+def test_the_default_space_and_what_is_left_out_are_told(run):
+    test = """
+from pytest_triton import Powers, Range
+
+@pytest.mark.triton_search()
+def test_default(triton_perf):
+    triton_perf()
+
+@pytest.mark.triton_search(
+    {"instance_count": Range(1, 3), "max_batch_size": Powers(2, 8), "preferred_batch_size": [[4]]},
+    exclude=lambda values: values["instance_count"] * values["max_batch_size"] > 16,
+)
+def test_best(triton_perf):
+    triton_perf()
+"""
+    result = run(test, "--collect-only", "-q")
+    result.stdout.fnmatch_lines(
+        [
+            "triton: search of identity: the default space: instance_group.count (i1*), max_batch_size (b2, b8), "
+            "dynamic_batching (nodyn, dyn, dyn.d1000us), * candidates",
+            "triton: search of identity: left out: 3 that Triton would refuse: dynamic_batching.preferred_batch_size "
+            "holds 4, more than max_batch_size 2; 1 by exclude=",
+        ]
+    )
+    assert ids_of(result)[-6:] == ["i1-b4-p4", "i2-b4-p4", "i3-b4-p4", "i1-b8-p4", "i2-b8-p4", "best"]
+
+
+def test_a_space_of_millions_is_collected_as_trials(run):
+    test = """
+from pytest_triton import Range
+
+@pytest.mark.triton_search(
+    {"instance_count": Range(1, 99), "max_queue_delay": Range(0, 4999), "rate": ["auto", "400/s"]},
+    strategy="optuna", trials=3,
+)
+@pytest.mark.triton_slo(candidate="i7-d100us-r400", p99="1s")
+@pytest.mark.triton_slo(candidate={"instance_count": 8, "max_queue_delay": "1ms"}, p99="2s")
+def test_best(triton_perf):
+    triton_perf()
+
+@pytest.mark.triton_search({"instance_count": [1, 2]}, strategy="optuna", trials=9)
+def test_few(triton_perf):
+    triton_perf()
+"""
+    result = run(test, "--collect-only", "-q")
+    assert ids_of(result) == ["trial-01", "trial-02", "trial-03", "best", "trial-01", "trial-02", "best"]
+    result.stdout.fnmatch_lines(["triton: search of identity: 990,000 points"])
+
+
+def test_the_strategy_can_be_chosen_for_a_run(run):
+    result = run(SEARCH, "--collect-only", "-q", "--triton-strategy=optuna")
+    assert ids_of(result) == ["trial-01", "trial-02", "trial-03", "trial-04", "best"]
 
 
 def test_candidates_are_the_same_in_every_run(run):

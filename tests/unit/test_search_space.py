@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from pytest_triton.errors import AxisError, UsageError
 from pytest_triton.quantities import Unit, parse
 from pytest_triton.repository.fields import canonical_path, canonical_value
+from pytest_triton.search.axes import read_axes
 from pytest_triton.search.labels import label_axes
-from pytest_triton.search.space import SpacePoint, expand
+from pytest_triton.search.names import Reader
+from pytest_triton.search.space import EXCLUDED, Space, SpacePoint, tell
+from pytest_triton.search.values import Range
 
 
 def read_load(name: str, value: Any) -> Any:
@@ -20,8 +23,11 @@ def read_load(name: str, value: Any) -> Any:
     return parse(value, Unit.PER_SECOND) if name == "rate" and isinstance(value, str) else value
 
 
+READER = Reader(canonical_path, canonical_value, read_load)
+
+
 def points(axes: Any) -> list[SpacePoint]:
-    return expand(axes, canonical_path, canonical_value, read_load)
+    return list(Space(read_axes(axes, READER)).expand().points)
 
 
 def ids(axes: Any) -> list[str]:
@@ -128,7 +134,6 @@ def test_ids_are_unique_and_fit_for_k(axes: dict[str, list[str]]) -> None:
 @pytest.mark.parametrize(
     ("axes", "says"),
     [
-        ({}, "the search has no axis"),
         ({"instance_group.count": []}, "the axis has no values"),
         ({"instance_group.count": 2}, "Write 'instance_group.count': [2]"),
         ({"instance_group.kind": "KIND_CPU"}, "is not a list of values"),
@@ -148,3 +153,106 @@ def test_what_cannot_be_meant(axes: Any, says: str) -> None:
     with pytest.raises(AxisError) as caught:
         points(axes)
     assert says in str(caught.value)
+
+
+def test_an_axis_may_be_about_the_server_or_another_model_which_change_slowest() -> None:
+    axes = {
+        "instance_count": [1, 2],
+        "detector:instance_count": [1, 2],
+        "server.cache-config": [None, "local,size=1048576"],
+        "parameters.a:b": ["1"],
+    }
+    found = points(axes)
+    assert [point.id for point in found] == [
+        "i1-detector.i1-nocc-ab1",
+        "i2-detector.i1-nocc-ab1",
+        "i1-detector.i2-nocc-ab1",
+        "i2-detector.i2-nocc-ab1",
+        "i1-detector.i1-cclocal_size_1048576-ab1",
+        "i2-detector.i1-cclocal_size_1048576-ab1",
+        "i1-detector.i2-cclocal_size_1048576-ab1",
+        "i2-detector.i2-cclocal_size_1048576-ab1",
+    ]
+    assert found[-1] == SpacePoint(
+        found[-1].id,
+        {"instance_group.count": 2, "parameters.a:b": "1"},
+        {},
+        {"cache_config": "local,size=1048576"},
+        {"detector": {"instance_group.count": 2}},
+    )
+    assert found[0].server == {}
+
+
+def test_a_predicate_leaves_combinations_out_by_any_name_of_an_axis() -> None:
+    axes = read_axes(
+        {"instance_count": [1, 2], "dynamic_batching": [None, {}], "max_queue_delay": ["1ms", "9ms"]}, READER
+    )
+    names = {"instance_group.count": "instance_count"}
+    asked = []
+
+    def exclude(values: Any) -> bool:
+        asked.append(dict(values))
+        return bool(
+            values["instance_count"] == values["instance_group.count"] == 2 and values["max_queue_delay"] == "9ms"
+        )
+
+    expansion = Space(axes, exclude, names=names).expand()
+    assert [point.id for point in expansion.points] == [
+        "i1-nodyn",
+        "i2-nodyn",
+        "i1-dyn-d1000us",
+        "i2-dyn-d1000us",
+        "i1-dyn-d9000us",
+    ]
+    assert expansion.reasons == {EXCLUDED: 1}
+    assert asked[0] == {"instance_count": 1, "dynamic_batching": None, "max_queue_delay": None}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "says"),
+    [
+        (lambda values: values["max_queue_delay"] > 0, "exclude= failed for i1: no axis 'max_queue_delay'"),
+        (lambda values: values["instance_count"] > "1", "exclude= failed for i1: TypeError: "),
+        (lambda: True, "exclude= failed for i1: TypeError: "),
+        (lambda values: True, "no candidate is left of the 2 combinations"),
+    ],
+)
+def test_a_predicate_that_fails_or_leaves_nothing(exclude: Any, says: str) -> None:
+    with pytest.raises(AxisError) as caught:
+        Space(read_axes({"instance_count": [1, 2]}, READER), exclude).expand()
+    assert says in str(caught.value)
+
+
+def test_what_was_left_out_is_told_with_the_usual_reasons_first() -> None:
+    reasons = {EXCLUDED: 9, **{f"reason {number}": number for number in range(1, 8)}}
+    lines = tell(reasons)
+    assert lines[0] == "7 that Triton would refuse: reason 7"
+    assert lines[-2:] == ["3 that Triton would refuse for 2 other reasons", "9 by exclude="]
+
+
+def test_a_space_of_millions_proposes_points_with_the_ids_that_it_would_expand_to() -> None:
+    space = Space(
+        read_axes(
+            {"max_queue_delay": Range(0, 4999), "dynamic_batching": [None, {}], "instance_count": Range(1, 500)}, READER
+        )
+    )
+    assert space.size == 5_000_000
+    with pytest.raises(AxisError, match="5000 x 2 x 500 = 5,000,000 points"):
+        space.expand()
+    inner, outer, count = space.axes
+    assert inner.ascending
+    assert not outer.ascending
+    assert not space.matters(inner, {outer.path: 0})
+    assert space.point({outer.path: 0, count.path: 2}) == SpacePoint(
+        "nodyn-i3", {"dynamic_batching": None, "instance_group.count": 3}
+    )
+    proposed = space.point({outer.path: 1, inner.path: 7, count.path: 2})
+    assert proposed.id == "d7us-dyn-i3"
+    assert space.find("d7us-dyn-i3") == proposed
+    assert [space.find(name) for name in ("d7us-i3", "i3-dyn-d7us", "d7us-dyn-i501", "")] == [None] * 4
+
+
+def test_every_point_is_found_by_its_id() -> None:
+    space = Space(read_axes({"dynamic_batching": [None, {}], "max_queue_delay": [0, 1], "concurrency": [1, 2]}, READER))
+    for point in space.expand().points:
+        assert space.find(point.id) == point
