@@ -36,6 +36,8 @@ _TELLING = (
     "model_transaction_policy",
 )
 """Fields that ``repository.patch.problem`` looks at."""
+_ANY_VALUE = ("instance_group.count", "dynamic_batching.max_queue_delay_microseconds")
+"""Paths inside them whose values it does not look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Refusals:
     def __call__(self, point: SpacePoint) -> str | None:
         """Return the reason, or None."""
         patch = {path: value for path, value in point.patch.items() if path.partition(".")[0] in _TELLING}
-        key = repr(sorted(patch.items()))
+        key = repr([(path, value is None if path in _ANY_VALUE else value) for path, value in sorted(patch.items())])
         if key not in self._known:
             self._known[key] = self._judge(patch)
         reason, largest = self._known[key]

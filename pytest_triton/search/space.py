@@ -18,7 +18,7 @@ MOST_POINTS = 10_000
 """A space with more points than this is not expanded: pytest collects each point as a test."""
 _MOST_COMBINATIONS = 200_000
 """Combinations that a predicate is asked about, to find those that are left."""
-_MOST_REASONS = 5
+_MOST_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,12 @@ class Space:
     refuse: Callable[[SpacePoint], str | None] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     idle: Callable[[Values], bool] | None = None
+    _around: Mapping[str, tuple[Axis, ...]] = field(init=False, repr=False, compare=False)
+    """For each axis those that it lies inside."""
+
+    def __post_init__(self) -> None:
+        around = {axis.path: tuple(filter(axis.is_inside, self.axes)) for axis in self.axes}
+        object.__setattr__(self, "_around", around)
 
     @property
     def size(self) -> int:
@@ -102,9 +108,7 @@ class Space:
     def matters(self, axis: Axis, choice: Mapping[str, int]) -> bool:
         """Tell whether an axis varies anything: not inside a field that ``choice`` removes."""
         return not any(
-            axis.is_inside(outer) and outer.values[choice[outer.path]] is None
-            for outer in self.axes
-            if outer.path in choice
+            outer.path in choice and outer.values[choice[outer.path]] is None for outer in self._around[axis.path]
         )
 
     def point(self, choice: Mapping[str, int]) -> SpacePoint:
@@ -166,11 +170,11 @@ class Space:
         # A stable sort: what changes slowest first, and the declared order within each kind.
         visited = sorted(self.axes, key=lambda axis: axis.pace)
         paths = [axis.path for axis in visited]
-        inner = {axis.path for axis in self.axes if any(axis.is_inside(outer) for outer in self.axes)}
+        inner = [axis for axis in visited if self._around[axis.path]]
         for indices in itertools.product(*(range(len(axis.values)) for axis in visited)):
             choice = dict(zip(paths, indices, strict=True))
             # Of the values that mean nothing the first one stands for all.
-            if any(choice[axis.path] and axis.path in inner and not self.matters(axis, choice) for axis in visited):
+            if any(choice[axis.path] and not self.matters(axis, choice) for axis in inner):
                 continue
             yield choice
 

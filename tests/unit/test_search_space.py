@@ -227,7 +227,7 @@ def test_what_was_left_out_is_told_with_the_usual_reasons_first() -> None:
     reasons = {EXCLUDED: 9, **{f"reason {number}": number for number in range(1, 8)}}
     lines = tell(reasons)
     assert lines[0] == "7 that Triton would refuse: reason 7"
-    assert lines[-2:] == ["3 that Triton would refuse for 2 other reasons", "9 by exclude="]
+    assert lines[-2:] == ["10 that Triton would refuse for 4 other reasons", "9 by exclude="]
 
 
 def test_a_space_of_millions_proposes_points_with_the_ids_that_it_would_expand_to() -> None:
