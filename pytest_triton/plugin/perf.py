@@ -28,7 +28,6 @@ from pytest_triton.plugin import benchmark_sink, course, options, resuming
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.search_cases import Search
-from pytest_triton.plugin.search_cases import Search
 from pytest_triton.plugin.state import State
 from pytest_triton.protocol import SMOKE, Effort
 from pytest_triton.report.message import explain

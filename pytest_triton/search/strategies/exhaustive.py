@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_triton.search.selection import Status
-from pytest_triton.search.strategies.base import Effort, Keep, Probe, Step, Trial
+from pytest_triton.search.strategies.base import Effort, Probe, Step, Trial
 from pytest_triton.search.strategies.budget import is_over, out_of_time
 from pytest_triton.search.strategies.efforts import effort_at
-from pytest_triton.search.strategies.race import climb_of, conclude, is_declared
+from pytest_triton.search.strategies.race import climb_of, conclude, is_declared, is_settled
 
 FULL = Effort(seconds=1.2, requests=32, limit=6.0, warmup=0.5)
 """Enough to tell a leader from the rest; who wins is measured anew."""
@@ -33,13 +32,12 @@ class Exhaustive:
         climb = climb_of(trial)
         if is_declared(trial.case.load):
             return conclude(trial, 0) if trial.probes else Probe(trial.case.load, self.effort)
+        if is_over(trial, self.budget):
+            return conclude(trial, climb.choose(trial.probes))
+        if trial.probes and is_settled(climb, trial.probes):
+            return conclude(trial, len(trial.probes) - 1)
         following = climb.next(trial.probes)
-        if following is not None and not is_over(trial, self.budget):
+        if following is not None:
             return Probe(following, effort_at(following))
         chosen = climb.choose(trial.probes)
-        at_it = [place for place, probe in enumerate(trial.probes) if probe.load == trial.probes[chosen].load]
-        if len(at_it) > 1 or is_over(trial, self.budget):
-            return conclude(trial, chosen)
-        if not trial.probes[chosen].valid:
-            return Keep(chosen, Status.ERROR, trial.probes[chosen].reason)
-        return Probe(trial.probes[chosen].load, self.effort)
+        return Probe(trial.probes[chosen].load, self.effort) if trial.probes[chosen].valid else conclude(trial, chosen)

@@ -52,6 +52,8 @@ class Race:
             return hopeless
         if trial.probes and _is_doubtful(trial, trial.probes[-1]):
             return Probe(trial.probes[-1].load, long_for(trial.case.slo))
+        if is_settled(climb, trial.probes):
+            return conclude(trial, _settled_at(trial, climb))
         load = climb.next(trial.probes)
         if load is not None:
             return Probe(load, effort_at(load))
@@ -68,6 +70,12 @@ def climb_of(trial: Trial) -> Climb:
         delay=trial.queue_delay,
         instances=trial.instances,
     )
+
+
+def is_settled(climb: Climb, probes: Sequence[Probed]) -> bool:
+    """Tell whether the last probe was one more at the load that was found. What it says moves no load any more."""
+    again = any(probe.load == probes[-1].load for probe in probes[:-1])
+    return again and climb.next(probes[:-1]) is None
 
 
 def is_declared(load: Load) -> bool:
@@ -235,6 +243,12 @@ def _finish(trial: Trial, chosen: int) -> Step:
     if again == 1 and probe.valid and (_is_doubtful(trial, probe) or _may_lead(trial, probe)):
         return Probe(probe.load, long_for(trial.case.slo))
     return conclude(trial, chosen)
+
+
+def _settled_at(trial: Trial, climb: Climb) -> int:
+    last = len(trial.probes) - 1
+    probe = trial.probes[last]
+    return last if probe.valid and probe.missed(trial.case.slo) is None else climb.choose(trial.probes)
 
 
 def _is_doubtful(trial: Trial, probe: Probed) -> bool:
