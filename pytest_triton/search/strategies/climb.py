@@ -81,20 +81,26 @@ class Climb:
             return min(places, key=lambda place: (not probes[place].valid, amount(probes[place].load)))
         if self.load.rate == "auto":
             return max(able, key=lambda place: amount(probes[place].load))
-        worth = {place: self._worth(probes[place]) for place in able}
-        best = max(worth.values())
-        near = [place for place in able if worth[place] * SAME >= best]
+        best = max(self._worth(probes[place])[0] for place in able)
+        near = [place for place in able if self._is_near(probes[place], best)]
         return min(near, key=lambda place: amount(probes[place].load))
+
+    def _is_near(self, probe: Probed, best: float) -> bool:
+        """Whether a load serves as well as the best one: surely, where less of it would be a loss."""
+        worth, least = self._worth(probe)
+        return worth >= best or (worth * SAME >= best and least * GAIN >= best)
 
     def _keeps(self, probe: Probed) -> bool:
         return probe.valid and probe.missed(self.slo) is None and (not probe.load.open_loop or _keeps_up(probe))
 
-    def _worth(self, probe: Probed) -> float:
-        """Return the objective's value, larger being better; 0 where it is not known."""
+    def _worth(self, probe: Probed) -> tuple[float, float]:
+        """Return the objective's value, larger being better, and the less favourable end of it; 0 where not known."""
         value = self.objective.value(probe.metrics, self.instances)
         if value is None or not math.isfinite(value.value) or value.value <= 0:
-            return 0.0
-        return value.value if self.objective.better is Better.HIGHER else 1 / value.value
+            return 0.0, 0.0
+        if self.objective.better is Better.HIGHER:
+            return value.value, value.value if value.low is None else value.low
+        return 1 / value.value, 1 / (value.high or value.value)
 
     def _beyond(self, probe: Probed) -> bool:
         """Whether a load is too much already: no smaller delay of the batcher would save it."""
@@ -155,7 +161,7 @@ class Climb:
             return 2 * last if points[last].throughput >= before.throughput * GAIN else None
         if self.objective.better is Better.LOWER:
             return None
-        gained = self._worth(points[last]) >= max(map(self._worth, points.values())) / GAIN
+        gained = self._worth(points[last])[0] * GAIN >= max(self._worth(point)[0] for point in points.values())
         grew = points[last].throughput >= before.throughput * GAIN
         return 2 * last if gained and grew else None
 
