@@ -258,11 +258,12 @@ class Deployer:
         """Count the instances of everything that is deployed."""
         return sum(count_instances(deployment.configuration) for _, deployment in self._there.values())
 
-    def remove(self, name: str) -> None:
-        """Unload what is served under ``name``."""
+    def remove(self, name: str, *, wait: bool = True) -> None:
+        """Unload what is served under ``name``; without ``wait`` its end, which takes seconds, goes on by itself."""
         self._known.pop(name, None)
         if self._there.pop(name, None) is not None:
-            self.server.control.unload(name)
+            control = self.server.control
+            (control.unload if wait else control.begin_unload)(name)
 
     def prepare(self, deployment: Deployment, case: Case, reference: Reference | None = None) -> Verified:
         """Make the requests of ``case`` and check the answers to them; the same inputs for every candidate of a model.
