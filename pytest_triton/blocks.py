@@ -27,6 +27,8 @@ _BEYOND = 5
 """Requests beyond a percentile that a block has."""
 _LONGER = 3.0
 """How many times longer than planned a block lasts at most, for the requests that it should have."""
+_LOOKED_AT = 4
+"""Blocks in which the resources in use are read: that takes longer, the more processes and memory there are."""
 _SLOWEST = 60.0
 """Seconds that every connection may take for its first request."""
 
@@ -58,8 +60,8 @@ class Pace:
     It is longer, three times at most, where ``requests`` requests take longer, or those that the objective needs.
     """
 
-    seconds: float = 0.35
-    warmup: float = 0.15
+    seconds: float = 0.25
+    warmup: float = 0.1
     requests: int = 12
 
 
@@ -107,7 +109,8 @@ class Side:
                 _collect(session, seconds, under, max(_TURNS * under, bout.pace.requests, _beyond(bout.by))), before
             )
             counted, composing = counting.look()
-            self._usage.append((used, bout.server.usage()))
+            if used is not None:
+                self._usage.append((used, bout.server.usage()))
             session.stop()
         bout.server.check()
         self._statistics.append(counted)

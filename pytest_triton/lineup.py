@@ -71,8 +71,5 @@ def _alias(deployer: Deployer, candidate: Candidate, number: int) -> str:
 
 
 def _remove(deployer: Deployer, names: Sequence[str]) -> None:
-    """Unload all of them at once: the end of an instance takes a second in which the server has nothing to do."""
     for name in names:
-        deployer.server.control.begin_unload(name)
-    for name in names:
-        deployer.remove(name)
+        deployer.remove(name, wait=False)

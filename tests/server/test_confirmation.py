@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 from python_models import write_model
-from serving import serve
 
 from pytest_triton import confirmation
 from pytest_triton.bench import Bench
@@ -40,15 +39,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     repository = tmp_path_factory.mktemp("repository")
     sleep = "import time; time.sleep(self.seconds)"
     write_model(repository, "sleeping", initialize=INITIALIZE, execute=sleep, configuration=CONFIGURATION, dims="[ 4 ]")
-    with serve(repository, tmp_path_factory.mktemp("server")) as running:
+    running = EmbeddedServer(
+        repository, output=tmp_path_factory.mktemp("server"), arguments=["--disable-auto-complete-config"]
+    )
+    try:
+        running.start()
         yield running
+    finally:
+        running.stop()
 
 
-@pytest.fixture
-def bench(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(confirmation, "PACE", Pace(seconds=0.1, warmup=0.05, requests=4))
-    monkeypatch.setattr(confirmation, "_PACE_IN_TURN", Pace(seconds=0.1, warmup=0.05, requests=4))
+@pytest.fixture(scope="module")
+def bench(server: EmbeddedServer) -> Bench:
+    """One for all tests: what Triton completes once, it does not give back any more when others were loaded since."""
     return Bench(server, WireEngine())
+
+
+@pytest.fixture(autouse=True)
+def _in_short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PACE", "_PACE_IN_TURN"):
+        monkeypatch.setattr(confirmation, name, Pace(seconds=0.1, warmup=0.05, requests=4))
 
 
 def end(
@@ -72,7 +82,8 @@ def end(
 
 
 def test_the_best_of_several_wins_with_its_gain_and_nothing_stays_behind(bench: Bench, server: EmbeddedServer) -> None:
-    two, three = {"instance_group.count": 2}, {"instance_group.count": 3, "parameters.seconds": "0.05"}
+    two: dict[str, Value] = {"instance_group.count": 2}
+    three: dict[str, Value] = {"instance_group.count": 3, "parameters.seconds": "0.05"}
     winner = end(bench, {"i3": three, "i2": two, "slow": {"parameters.seconds": "0.05"}})
     assert winner.result is not None
     assert (winner.result.id, winner.tie, winner.rivals) == ("i2", False, ())
