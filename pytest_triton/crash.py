@@ -7,10 +7,9 @@ from pathlib import Path
 
 from pytest_triton.errors import PytestTritonError, RequestError, ServerDied, ServerError
 from pytest_triton.server.base import Server
-from pytest_triton.server.log import read_tail, telling_lines
+from pytest_triton.server.log import plain, read_tail, telling_lines
 
 _PROCESS_GONE = "is not healthy"
-_PREFIX = re.compile(r"^[EFIW]\d{4} \d{2}:\d{2}:\d{2}\.\d+ \d+ \S+:\d+\] ")
 _FATAL = re.compile(
     r"Fatal Python error: |terminate called|what\(\): |Segmentation fault|Signal \(\d+\) received|Killed"
 )
@@ -35,4 +34,4 @@ def describe_crash(error: PytestTritonError, server: Server) -> str:
 def _telling(log: Path) -> str:
     fatal = [line for line in read_tail(log) if _FATAL.search(line)]
     lines = fatal or [line for line in telling_lines(log) if _PROCESS_GONE not in line]
-    return _PREFIX.sub("", lines[-1].strip()) if lines else ""
+    return plain(lines[-1]) if lines else ""

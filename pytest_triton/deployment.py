@@ -14,6 +14,7 @@ from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.room import is_short
 from pytest_triton.server.base import Server
+from pytest_triton.server.log import plain
 from pytest_triton.server.options import SWITCH, Options, as_words
 from pytest_triton.switching import changes_in_place, count_instances, needs_no_completion, runs_in_python
 from pytest_triton.verification import AT_MOST, Reference, Verification, Verified, takes_sequences
@@ -21,8 +22,8 @@ from pytest_triton.verification import AT_MOST, Reference, Verification, Verifie
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-_PATIENCE = 2
-"""Loads that are completed in vain before the server is started anew, which takes about as long as they did."""
+_PATIENCE = 1
+"""Loads that are completed in vain before the server is started anew, which takes about as long as one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,9 @@ class Deployer:
             if not options:
                 raise
             self.server.restart({})
-            reason = error.details[-1] if error.details else error.problem
-            raise ModelLoadError(
-                f"tritonserver does not start with {' '.join(as_words(options))}: {reason}",
-                reason=f"tritonserver does not start with {' '.join(as_words(options))}: {reason}",
-                model=model,
-                details=error.details,
-            ) from error
+            cause = plain(error.details[-1]) if error.details else error.problem
+            reason = f"tritonserver does not start with {' '.join(as_words(options))}: {cause}"
+            raise ModelLoadError(reason, reason=reason, model=model, details=error.details) from error
 
     def deploy(
         self, candidate: Candidate, *, name: str = "", unload_first: bool = False, fresh: bool = False
@@ -151,7 +148,7 @@ class Deployer:
                 named = candidate.model if model == name else model
                 raise ModelLoadError(f"{named}: {refusal}", model=named, reason=refusal)
         fresh = fresh and any(name not in self._there or self._there[name][0] != wanted[name] for name in wanted)
-        self._arrange(candidate, [candidate.model, *others], fresh=fresh)
+        self._arrange(candidate, [candidate.model, *others], fresh=fresh, hurry=self._would_load(wanted))
         for model, patch in others.items():
             self._switch(Candidate(model, patch), model, wanted[model], unload_first)
         return self._switch(candidate, name, wanted[name], unload_first)
@@ -180,9 +177,17 @@ class Deployer:
             if there.candidate.model != candidate.model and there.candidate.patch and name == there.candidate.model
         ]
 
-    def _arrange(self, candidate: Candidate, models: Iterable[str], *, fresh: bool) -> None:
-        """Start the server anew if it must be, or if that saves time from now on."""
-        complete = SWITCH in self.server.options or self._may_stop_completing(models)
+    def _would_load(self, wanted: Mapping[str, ModelConfig]) -> bool:
+        """Say whether to get there takes a load that is no change in place, and nothing else is there to be lost."""
+        loads = (
+            name not in self._there or not changes_in_place(self._there[name][0], configuration)
+            for name, configuration in wanted.items()
+        )
+        return self._there.keys() <= wanted.keys() and any(loads)
+
+    def _arrange(self, candidate: Candidate, models: Iterable[str], *, fresh: bool, hurry: bool) -> None:
+        """Start the server anew if it must be, or if in a ``hurry`` that saves time from now on."""
+        complete = SWITCH in self.server.options or (hurry and self._may_stop_completing(models))
         wished = {**candidate.server, **({SWITCH: True} if complete else {})}
         if fresh or wished != dict(self.server.options):
             self.restart(wished, model=candidate.model)
@@ -196,7 +201,9 @@ class Deployer:
     def _switch(self, candidate: Candidate, name: str, wanted: ModelConfig, unload_first: bool) -> Deployment:
         """Go from what is served under ``name`` to ``wanted``."""
         there = self._there.get(name)
+        in_vain = self.server.completes and runs_in_python(self.server, wanted)
         if there is None:
+            self._completed += in_vain
             return self._load(candidate, name, wanted)
         before, deployment = there
         if before == wanted:
@@ -206,10 +213,10 @@ class Deployer:
         instances = count_instances(deployment.configuration)
         if changes_in_place(before, wanted):
             self._hasten(name, wanted, gone=instances - count_instances(wanted))
-        elif unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
+            return self._load(candidate, name, wanted)
+        self._completed += in_vain
+        if unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
             self.remove(name)
-        elif runs_in_python(self.server, wanted) and self.server.completes:
-            self._completed += 1
         return self._load(candidate, name, wanted)
 
     def _hasten(self, name: str, wanted: ModelConfig, *, gone: int) -> None:

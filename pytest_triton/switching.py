@@ -38,7 +38,7 @@ def changes_in_place(old: ModelConfig, new: ModelConfig) -> bool:
         for name in _IN_PLACE:
             side.ClearField(name)
         sides.append(side)
-    return sides[0] == sides[1] and not new.ensemble_scheduling.step
+    return old == new or (sides[0] == sides[1] and not new.ensemble_scheduling.step)
 
 
 def runs_in_python(server: Server, configuration: ModelConfig) -> bool:

@@ -17,6 +17,7 @@ _HARMLESS = re.compile(
     r"NVML|DCGM|CudaDriverHelper|CUDA driver|pinned (?:system )?memory|cuda_memory_manager|Non-graceful termination"
     r"|unable to get the GPU|cuInit|libcuda"
 )
+_WHENCE = re.compile(r"^(?:[EFIW]\d{4} [\d:.]+ \d+ \S+:\d+\] |\S*/tritonserver: |error: )")
 _POLL_FAILED = re.compile(r"[Ff]ailed (?:for model directory|to poll model) '([^']*)': (.*?)\"?$")
 _UNREADABLE = "failed to read text proto"
 _PARSER = re.compile(r"Error parsing text-format \S+: (\d+:\d+: .*)$")
@@ -39,6 +40,15 @@ def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
     """Pick the last lines of ``log`` that report an error, or simply the last ones when none does."""
     errors = [line.rstrip() for line in read_tail(log) if _ERROR.match(line) and not _HARMLESS.search(line)]
     return errors[-count:] or last_lines(log, count=count)
+
+
+def plain(line: str) -> str:
+    """Return what a line of the log says, without when, and from where in the program.
+
+    >>> plain('E1125 19:28:11.557776 25309 main.cc:174] "no such file"')
+    'no such file'
+    """
+    return _WHENCE.sub("", line.strip()).strip('"')
 
 
 def last_lines(log: Path, *, count: int = TELLING) -> list[str]:

@@ -224,8 +224,13 @@ class ChildServer(ABC):
             self._aliases.clear()
 
     def restart(self, options: Mapping[str, Any]) -> None:
-        """End it and start it with ``options``; the aliases that were given out are there again."""
+        """End it and start it with ``options``; the aliases that were given out are there again.
+
+        Its models get no time to finalize: that would be a second for each instance.
+        """
         aliases = list(self._aliases)
+        if self._process is not None:
+            self._process.end(grace=0)
         self.stop()
         self._options = dict(options)
         self.start()
