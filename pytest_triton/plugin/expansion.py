@@ -121,8 +121,9 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     cases = len(items) - candidates - sum(1 for plan in plans if plan.search is not None and plan.point == BEST)
     parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
     if searches:
-        over = f"{candidates:,} candidate{'s' * (candidates != 1)}"
-        parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {over}")
+        many = f"{len(searches)} search{'es' * (len(searches) > 1)}"
+        over = f"{many} over {candidates:,} candidate{'s' * (candidates > 1)}"
+        parts.append(over if candidates else f"the end of {many}")
     server, source = options.setting(config, "server")
     chosen = f"server {resolve(server)} ({'auto' if server == 'auto' else source})"
     notes = [
