@@ -89,7 +89,6 @@ class ModelAnalyzer:
             "output_model_repository_path": str(folder / "variants"),
             "checkpoint_directory": str(folder / "checkpoints"),
             "export_path": str(folder),
-            "dcgm_disable": True,
             "skip_summary_reports": True,
             "skip_detailed_reports": True,
             **search,

@@ -103,6 +103,7 @@ def read_ours(document: Mapping[str, Any], seconds: float, model: Model, reposit
     """Read the winner out of ``--triton-json``."""
     (summary,) = document["searches"]
     winner = next(case for case in document["cases"] if case["id"] == summary["winner"])
+    end = next(case for case in document["cases"] if case["id"].endswith("best]"))
     concurrency = winner["load"]["concurrency"]
     patch = summary["configuration"]
     points = [point for point in model.space.points() if patch.items() >= point.patch.items()]
@@ -113,7 +114,7 @@ def read_ours(document: Mapping[str, Any], seconds: float, model: Model, reposit
         summary["candidates"],
         winner["id"].rpartition("[")[2].rstrip("]"),
         concurrency,
-        winner["measurement"]["throughput"]["value"],
+        end["measurement"]["throughput"]["value"],
     )
     point = next((point for point in points if point.concurrency == concurrency), None)
     return Found(search, apply(read(repository / model.name / "config.pbtxt"), patch), point)
