@@ -160,9 +160,8 @@ class Verification:
             if all(array.size for array in request.inputs.values()):
                 wrong = wrong or find_empty(outputs)
             wrong = wrong or find_misfit(outputs, self._declared(outputs, metadata))
-        answer = responses[0]
+        answer = responses[0] if not self._decoupled else number_responses(responses)
         if self._decoupled:
-            answer = number_responses(responses)
             datatypes = {name: datatypes[name.rpartition("[")[0]] for name in answer}
         if request.expected is not None and not self._decoupled:
             wrong = wrong or find_difference(answer, request.expected, datatypes)

@@ -46,7 +46,7 @@ def test_every_model_is_checked_whatever_becomes_of_the_others(repository, capsy
     write_model(repository, "broken", configuration="max_batch_sise: 8\n")
     write_model(repository, "fast", configuration='backend: "tensorrt"\n')
     write_onnx(repository / "relu")
-    write_repeat(repository, "repeat", mark_last=True)
+    write_repeat(repository, "repeat", mark_last=False)
     write_sequences(repository, "stateful")
     assert main(["check", "models"]) == 1
     out = capsys.readouterr().out

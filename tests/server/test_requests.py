@@ -18,7 +18,7 @@ from pytest_triton.errors import RequestError
 from pytest_triton.load import Plan, WireEngine
 from pytest_triton.observation import OK
 from pytest_triton.server import EmbeddedServer
-from pytest_triton.verification import Verified, WrongOutputs
+from pytest_triton.verification import Reference, Verified, WrongOutputs
 
 DATATYPES = "BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FP16 BF16 FP32 FP64 BYTES".split()  # noqa: SIM905
 
@@ -108,7 +108,9 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         yield server
 
 
-def prepare(triton: EmbeddedServer, model: str, inputs: Inputs, *, reference: Any = None, **load: Any) -> Verified:
+def prepare(
+    triton: EmbeddedServer, model: str, inputs: Inputs, *, reference: Reference | None = None, **load: Any
+) -> Verified:
     deployer = Deployer(triton)
     case = Case(Candidate(model), Load(**load), inputs)
     return deployer.prepare(deployer.deploy(case.candidate), case, reference)
@@ -163,7 +165,7 @@ def test_an_answer_that_is_not_the_expected_one_is_told(triton: EmbeddedServer, 
     with pytest.raises(WrongOutputs, match=r"echo: wrong outputs: output 'OUT_BF16' differs .*\(request 2 of 2\)"):
         prepare(triton, "echo", Inputs(shapes=sizes, data=wrong))
     with pytest.raises(WrongOutputs, match="'OUT_INT8' differs most"):
-        prepare(triton, "echo", echo_inputs(1), reference={0: {"OUT_INT8": np.full((1, 1), 99, np.int8)}})
+        prepare(triton, "echo", echo_inputs(1), reference=Reference({0: {"OUT_INT8": np.full((1, 1), 99, np.int8)}}))
 
 
 @pytest.mark.parametrize("model", ["numbered", "named"])
@@ -190,9 +192,9 @@ def test_a_decoupled_model_is_asked_over_grpc(triton: EmbeddedServer) -> None:
         1: {},
         2: {"Y[0]": [1]},
     }
-    assert prepare(triton, "countdown", inputs, reference=answers).answers.keys() == answers.keys()
+    assert prepare(triton, "countdown", inputs, reference=Reference(answers)).answers.keys() == answers.keys()
     with pytest.raises(WrongOutputs, match=r"output 'Y\[1\]' differs most at \[0\]"):
-        prepare(triton, "countdown", inputs, reference={0: {"Y[1]": np.array([9], dtype=np.int32)}})
+        prepare(triton, "countdown", inputs, reference=Reference({0: {"Y[1]": np.array([9], dtype=np.int32)}}))
     with pytest.raises(RequestError, match="countdown answered a request with an error: below zero"):
         prepare(triton, "countdown", Inputs(data={"X": -1}))
 
