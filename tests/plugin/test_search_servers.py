@@ -48,7 +48,7 @@ def triton_server_args():
     return ["--no-such-option=1"]
 """ + SEARCH.format(axes={"instance_group.count": [1, 2, 3, 4]}, more="")
     result = run(test, "--triton-smoke")
-    assert result.parseoutcomes() == {"failed": 5}
+    assert result.parseoutcomes() == {"errors": 5}
     result.stdout.fnmatch_lines(["*no-such-option*", "*Triton has failed to start 3 times in a row*"])
 
 
@@ -142,5 +142,5 @@ def test_two_models_are_searched_together(run, repository, pytester):
 def test_a_load_beside_that_fails_is_no_measurement(run, repository):
     write_model(repository, "other", execute='raise ValueError("out of order")', dims="[ 2 ]")
     result = run(BESIDE)
-    assert result.parseoutcomes() == {"failed": 1}
-    result.stdout.fnmatch_lines(["*other*out of order*"])
+    assert result.parseoutcomes() == {"errors": 1}
+    result.stdout.fnmatch_lines(["*RequestError: other answered a request with an error: ValueError: out of order"])

@@ -104,7 +104,7 @@ def test_what_completes_itself_is_always_completed(completing_server: EmbeddedSe
     deployer = Deployer(server)
     assert not needs_no_completion(server, deployer.default("completing"))
     for turn in "123":
-        deployer.deploy(Candidate("completing", patch(**{"parameters.turn": turn})))
+        deployer.deploy(Candidate("completing", {"parameters.turn": turn}))
     assert server.options == {}
 
 
