@@ -249,7 +249,7 @@ class State:
                 last, known = time.monotonic(), len(found)
             elif time.monotonic() - last > _WAIT_FOR_OTHERS:
                 # The worker that should have measured them has crashed, or their tests have failed before.
-                self.noted(f"{len(missing)} candidates of a search were not measured by any worker: {missing[0]}, ...")
+                self.noted(f"not measured by any worker, and left out of the search: {', '.join(missing)}")
                 return [found[turn] for turn in turns if turn in found]
             time.sleep(0.2)
 
