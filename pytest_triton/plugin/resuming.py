@@ -75,7 +75,7 @@ def _basis(perf: TritonPerf, search: Search) -> dict[str, str]:
     These are words that stand before "has changed", or "have".
     """
     settings, case = search.settings, perf.plan.case
-    how = [settings.strategy, settings.sampler, settings.trials, settings.restart, settings.unload_first, perf.smoke]
+    how = [settings.strategy, settings.sampler, settings.restart, settings.unload_first, perf.smoke]
     return {
         "config.pbtxt": _configuration(perf.repository, case.candidate.model),
         "an ensemble's model": digest([*_called(perf.repository, case.candidate.model, set())]),
