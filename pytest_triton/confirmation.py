@@ -47,7 +47,8 @@ class Winner:
     ``result`` is None when the default configuration stays: it led itself, or no candidate was shown to be better.
     ``default`` is None when there was nothing to compare. ``gain`` is over the default; ``tie`` says that its interval
     holds 0. ``gains`` are those of all that met the default in alternation, by their ids. ``rejected`` says why others
-    fell out that were tried for the end, ``rivals`` which pass as no better and no worse.
+    fell out that were tried for the end, ``rivals`` which pass as no better and no worse; ``alike`` are the candidates
+    that set nothing new.
     """
 
     result: Result | None
@@ -62,6 +63,7 @@ class Winner:
     gains: Mapping[str, Estimate] = field(default_factory=dict)
     rejected: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def keeps(self) -> bool:
@@ -100,7 +102,7 @@ def confirm(
             break
         found = end.decide(group)
         before = outcome.rejected if outcome is not None else ()
-        outcome = replace(found, rejected=(*before, *found.rejected))
+        outcome = replace(found, rejected=(*before, *found.rejected), alike=end.alike)
         if outcome.keeps:
             break
         ranked = [result for result in ranked if result not in group]
@@ -122,6 +124,8 @@ class _End:
     default: Contender = field(init=False)
     configuration: ModelConfig = field(init=False)
     """The default one."""
+    alike: tuple[str, ...] = field(init=False)
+    """The candidates that may win and are just that."""
 
     def find_default(self, ranked: Sequence[Result]) -> None:
         """Find the load that serves the default configuration best, and what memory it takes when it is alone.
@@ -134,6 +138,7 @@ class _End:
         leader = ranked[0]
         default = replace(self.case, load=leader.load)
         same = [result for result in ranked if self._is_default(result)]
+        self.alike = tuple(result.id for result in same)
         metrics: Mapping[str, Estimate] = {}
         wished = self.case.load
         if same:
@@ -190,7 +195,7 @@ class _End:
 
     def decide(self, group: Sequence[Result]) -> Winner:
         """Let the finalists of a group meet the default configuration, and choose."""
-        others = [result for result in group if not self._is_default(result)]
+        others = [result for result in group if result.id not in self.alike]
         if not others:
             winner = self._measure_at_length(self.default, alone=True)
             return winner if winner.keeps else replace(winner, rejected=(f"{group[0].id}: {winner.verdict.reason}",))

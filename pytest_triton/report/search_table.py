@@ -87,7 +87,8 @@ class _View:
         """Write a candidate's row; the winner's in the figures of its confirmation."""
         if end is not None and record.point == self.summary["winner"]:
             gain = self.summary["gain_shown"]
-            return self._cells(record.point, record.settings, record.load, end.measurement, gain, "winner")
+            note = ", ".join(filter(None, ("winner", self._note(record))))
+            return self._cells(record.point, record.settings, record.load, end.measurement, gain, note)
         gain = self.summary.get("gains_shown", {}).get(record.point) or self._rough_gain(record)
         return self._cells(record.point, record.settings, record.load, record.measurement, gain, self._note(record))
 
@@ -103,9 +104,8 @@ class _View:
         if record.status != "measured":
             missed = [check["metric"] for check in record.checks if check["outcome"] == "FAIL"]
             return f"{record.status}: {', '.join(missed)}" if missed else record.status
-        if record.point in self.summary.get("rivals", ()):
-            return "tie"
-        return "front" if record.point in self.summary.get("front", ()) else ""
+        told = {"tie": "rivals", "front": "front", "as by default": "alike"}
+        return ", ".join(word for word, names in told.items() if record.point in self.summary.get(names, ()))
 
     def _rough_gain(self, record: Record) -> str:
         """Compare a candidate's first figures to the default's: not in alternation, so without an interval."""

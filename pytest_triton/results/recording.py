@@ -117,6 +117,7 @@ def summarise(
         "gains_shown": {point: describe_gain(gain) for point, gain in winner.gains.items()},
         "rejected": list(winner.rejected),
         "rivals": list(winner.rivals),
+        "alike": list(winner.alike),
         **written,
     }
 

@@ -76,7 +76,7 @@ def end(
         Result(name, patch, Status.MEASURED, "", loads[name], int(str(patch.get("instance_group.count", 1))), metrics)
         for name, patch in patches.items()
     ]
-    winner = confirm(bench, case, results, THROUGHPUT, cases=cases, effort=SHORT)
+    winner = confirm(bench, case, results, THROUGHPUT, cases=cases, effort=SHORT, patience=0.0)
     assert winner is not None
     return winner
 

@@ -79,14 +79,14 @@ def rows(records: list[Record]) -> Mapping[str, tuple[str, ...]]:
 
 
 def test_gains_have_an_interval_where_they_were_measured_in_alternation() -> None:
-    found = rows([*CANDIDATES, end("i2", rivals=["i3"])])
+    found = rows([*CANDIDATES, end("i2", rivals=["i3"], alike=["i1"])])
     # The winner comes first, then what may have won, then the others.
     assert list(found) == ["i2", "i3", "i1", "i5", "i4", "default"]
     assert found["i2"] == (
         "8", "yes", "2", "c4", "11.0 ms", "150.0/s", "1.00 GiB", "150.0 %", "+50.0% (+40.0% to +60.0%)", "winner"
     )  # fmt: skip
     assert found["i3"][-2:] == ("+49.0%", "tie")
-    assert found["i1"][-2:] == ("~-10%", "")
+    assert found["i1"][-2:] == ("~-10%", "as by default")
     assert found["i4"][-2:] == ("~+20%", "dominated by i2")
     assert found["i5"][-2:] == ("~+60%", "infeasible: p99")
     assert found["default"] == ("8", "no", "2", "c2", "20.0 ms", "100.0/s", "-", "-", "", "")
@@ -101,7 +101,7 @@ def test_an_objective_of_its_own_has_a_column_and_ranks() -> None:
     found = rows(records)
     assert [name for name in found if name in ("i1", "i2", "i3")] == ["i1", "i2", "i3"]
     assert found["i2"][6] == "76.0/s per instance"
-    assert found["i2"][-1] == "front"
+    assert (found["i1"][-1], found["i2"][-1]) == ("winner, front", "front")
     said = "\n".join(summary.search(records))
     assert "Pareto front of throughput/instances, p99, by the candidates' first figures:" in said
     assert "    i2: 76.0/s per instance, 10.0 ms" in said
