@@ -264,7 +264,7 @@ def pytest_triton_make_server(config, repository, arguments, output):
 def test_each_candidate_of_a_search_is_held_against_its_own(run, pytester):
     result = run(
         """
-@pytest.mark.triton_search({"instance_count": [1, 2]})
+@pytest.mark.triton_search({"instance_count": [1, 2]}, strategy="exhaustive")
 @pytest.mark.triton_slo(batch=1)
 @pytest.mark.triton_slo(candidate="i2", batch=100)
 def test_best(triton_perf):
