@@ -197,4 +197,5 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     if searches:
         parts.append(f"{len(searches)} search{'es' * (len(searches) > 1)} over {candidates} candidates")
     server, source = options.setting(config, "server")
-    return [f"triton: {', '.join(parts)} on server {resolve(server)} ({'auto' if server == 'auto' else source})"]
+    where = f"on server {resolve(server)} ({'auto' if server == 'auto' else source})"
+    return [f"triton: {', '.join(parts)} {where}, one measurement at a time on a device"]

@@ -262,11 +262,13 @@ def check(config: pytest.Config) -> None:
 
 
 def header(config: pytest.Config) -> list[str]:
-    """Say what was chosen and from where; nothing when all is as by default."""
+    """Say what was chosen and from where, and how workers share a device; nothing when all is as by default."""
     chosen = [(name, *setting(config, name)) for name in OPTIONS]
     told = [
         f"{name} ({source})" if OPTIONS[name].flag or OPTIONS[name].secret else f"{name} {value} ({source})"
         for name, value, source in chosen
         if source != "default"
     ]
+    if config.getoption("tx", default=None):
+        told.append("workers take turns: one measurement at a time on a device")
     return [f"triton: {', '.join(told)}"] if told else []
