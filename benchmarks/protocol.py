@@ -31,11 +31,12 @@ from pathlib import Path
 import numpy as np
 from _queues import SPECIAL, SPREADS, Floats, Queue
 
+from pytest_triton.clustering import quantile
 from pytest_triton.exceedance import latency_test
 from pytest_triton.metrics import METRICS
 from pytest_triton.protocol import Effort
 from pytest_triton.slo import SLO
-from pytest_triton.statistics import binomial_cdf, quantile, steady_start
+from pytest_triton.statistics import binomial_cdf, steady_start
 from pytest_triton.verdict import ALPHA, ALPHA_FAIL, LOOKS, requests_for_first_look
 
 RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)

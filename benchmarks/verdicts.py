@@ -29,6 +29,7 @@ from _perf_analyzer import PerfAnalyzer, fetch
 from numpy.typing import NDArray
 
 from pytest_triton.case import Candidate, Case, Load
+from pytest_triton.clustering import quantile
 from pytest_triton.compare import LOOKS, Comparison, Contender, compare, judge_change
 from pytest_triton.deployment import Deployer
 from pytest_triton.load import WireEngine
@@ -37,7 +38,6 @@ from pytest_triton.protocol import Effort, measure
 from pytest_triton.series import latencies
 from pytest_triton.server import EmbeddedServer
 from pytest_triton.slo import SLO, Bound
-from pytest_triton.statistics import quantile
 from pytest_triton.verdict import Outcome, judge
 
 Floats = NDArray[np.float64]

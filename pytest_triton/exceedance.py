@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_triton.statistics import BATCHES, binomial_cdf, effective, inflation
+from pytest_triton.clustering import BATCHES, effective, inflation
+from pytest_triton.statistics import binomial_cdf
 
 if TYPE_CHECKING:
-    from pytest_triton.statistics import Floats
+    from pytest_triton.clustering import Floats
 
 _MOST_REQUESTS = 10_000_000
 _FAR = 4.0

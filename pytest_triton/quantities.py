@@ -108,6 +108,15 @@ def show(value: float | None, unit: Unit) -> str:
     return _digits(value)
 
 
+def show_interval(low: float | None, high: float | None, unit: Unit) -> str:
+    """Write an interval: ``25.3 ms to 26.1 ms``; ``25.3 ms or more`` where nothing is known of its upper end."""
+    if low is None and high is None:
+        return "-"
+    if high is None:
+        return f"{show(low, unit)} or more"
+    return f"up to {show(high, unit)}" if low is None else f"{show(low, unit)} to {show(high, unit)}"
+
+
 def _digits(value: float) -> str:
     if value == 0:
         return "0"

@@ -12,8 +12,8 @@ from pytest_triton.observation import OK, Trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_triton.clustering import Floats
     from pytest_triton.metrics import Metric
-    from pytest_triton.statistics import Floats
 
 
 def latencies(trace: Trace) -> Floats:

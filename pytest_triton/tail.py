@@ -26,7 +26,7 @@ from pytest_triton.observation import OK, ServerStatistics, Stretch, Trace
 from pytest_triton.series import latencies
 
 if TYPE_CHECKING:
-    from pytest_triton.statistics import Floats
+    from pytest_triton.clustering import Floats
 
 FRACTION = 0.05
 """The slowest requests are so many of all."""

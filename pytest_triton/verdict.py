@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Better, Estimate
 from pytest_triton.observation import OK, Trace
-from pytest_triton.quantities import show
+from pytest_triton.quantities import show, show_interval
 from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO, Bound
 
@@ -144,8 +144,8 @@ def _first_look(bound: Bound, looks: int) -> int:
     metric, limit = bound.metric, bound.limit
     if metric.quantile is None and metric.name != "error_rate":
         return _FIRST_LOOK if metric.name in ("throughput", "mean", "response_throughput") else 1
+    from pytest_triton.clustering import first_look_factor
     from pytest_triton.exceedance import minimum_effective
-    from pytest_triton.statistics import first_look_factor
 
     if metric.quantile is not None:
         return math.ceil(minimum_effective(metric.quantile, ALPHA / looks) * first_look_factor())
@@ -207,8 +207,9 @@ def _check_quantile(bound: Bound, estimate: Estimate, measurement: Measurement, 
 
 
 def _check_error_rate(bound: Bound, estimate: Estimate, measurement: Measurement, trace: Trace, looks: int) -> Check:
+    from pytest_triton.clustering import effective, inflation
     from pytest_triton.exceedance import minimum_effective
-    from pytest_triton.statistics import effective, inflation, proportion_bounds
+    from pytest_triton.statistics import proportion_bounds
 
     failed, size, limit = measurement.failures, measurement.requests, bound.limit
     if limit == 0:
@@ -277,7 +278,7 @@ def _conclude(bound: Bound, estimate: Estimate, kept: bool | None, needs: int | 
     word = {True: "kept", False: "missed", None: "undecided"}[kept]
     interval = ""
     if estimate.low is not None or estimate.high is not None:
-        interval = f" ({show(estimate.low, unit)} to {show(estimate.high, unit)})"
+        interval = f" ({show_interval(estimate.low, estimate.high, unit)})"
     reason = f"{bound}: {word} with {show(estimate.value, unit)}{interval}"
     if kept is None:
         reason += f", about {needs:,} more requests would decide" if needs else ", too close to the limit to decide"

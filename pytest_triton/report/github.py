@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_triton.metrics import METRICS
-from pytest_triton.quantities import Unit, show
+from pytest_triton.quantities import Unit, show, show_interval
 from pytest_triton.report import markdown, summary
 from pytest_triton.report.load import describe
 from pytest_triton.report.search_table import end_of, hidden, search_table
@@ -159,8 +159,7 @@ def _figures(unit: Unit, values: Mapping[str, Any]) -> tuple[str, str]:
     value, low, high = values["value"], values["low"], values["high"]
     if value is None and values.get("outcome") != "ERROR":
         value = math.inf  # as JSON has it
-    known = low is not None or high is not None
-    return show(value, unit), f"{show(low, unit)} to {show(high, unit)}" if known else "-"
+    return show(value, unit), show_interval(low, high, unit)
 
 
 def _search(records: Sequence[Record]) -> Iterator[list[str]]:

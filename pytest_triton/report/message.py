@@ -9,7 +9,7 @@ from pytest_triton.bench import Evaluation
 from pytest_triton.breakdown import advice, called, components, shares
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Better
-from pytest_triton.quantities import Unit, show
+from pytest_triton.quantities import Unit, show, show_interval
 from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
@@ -92,13 +92,10 @@ def _composing(measurement: Measurement) -> list[str]:
 
 def _row(check: Check) -> tuple[str, ...]:
     unit, estimate = check.bound.metric.unit, check.estimate
-    interval = "-"
-    if estimate is not None and (estimate.low is not None or estimate.high is not None):
-        interval = f"{show(estimate.low, unit)} to {show(estimate.high, unit)}"
     return (
         check.bound.metric.name,
         show(estimate.value if estimate is not None else None, unit),
-        interval,
+        show_interval(estimate.low, estimate.high, unit) if estimate is not None else "-",
         f"{check.bound.direction.value} {show(check.bound.limit, unit)}",
         check.bound.source or "-",
         f"{check.margin:+.1%}" if check.margin is not None else "-",

@@ -21,8 +21,8 @@ class Record:
     the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
     configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took from ``began`` on,
     when it had the device for itself.
-    ``effort`` says in seconds how long the load was measured, and the ``limit`` in which it had to be decided (absent
-    where there was nothing to decide early).
+    ``effort`` says how many ``seconds`` the load was measured for, when that ``began`` (in seconds since the epoch,
+    after the warm-up), and the ``limit`` in which it had to be decided (absent where nothing was to be decided early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
     candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn``
     it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``probes`` are the

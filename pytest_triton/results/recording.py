@@ -64,11 +64,18 @@ class Recorder:
             composing={name: dict(part.as_dict()) for name, part in called(measurement).items()},
             checks=tuple(check.as_dict() for check in verdict.checks),
             requests=measurement.requests,
-            effort={"seconds": measurement.seconds, **({"limit": measurement.limit} if measurement.limit else {})},
+            effort=_effort(measurement),
             settings=describe_settings(configuration),
             applied=digest_configuration(configuration),
             latencies=write_latencies(measurement.trace) if measurement.trace is not None else "",
         )
+
+
+def _effort(measurement: Measurement) -> dict[str, float]:
+    effort = {"seconds": measurement.seconds}
+    if measurement.trace is not None:
+        effort["began"] = time.time() - (time.monotonic_ns() - measurement.trace.started_ns) / 1e9
+    return {**effort, "limit": measurement.limit} if measurement.limit else effort
 
 
 def describe_settings(configuration: ModelConfig) -> dict[str, Any]:

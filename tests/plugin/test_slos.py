@@ -307,7 +307,7 @@ def test_slo(triton_perf):
         folder=repository / "coin",
     )
     assert result.ret == 0
-    why = "p999 <= 10.0 s: undecided with * (* to -), about * more requests would decide"
+    why = "p999 <= 10.0 s: undecided with * (* or more), about * more requests would decide"
     result.stdout.fnmatch_lines([word, "  Concurrency: 1, *  INCONCLUSIVE", f"    {why}", "*1 inconclusive*"])
     text = (pytester.path / "junit.xml").read_text()
     assert 'name="triton_verdict" value="INCONCLUSIVE"' in text

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pytest_triton.errors import QuantityError
-from pytest_triton.quantities import Unit, parse, show
+from pytest_triton.quantities import Unit, parse, show, show_interval
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,19 @@ def test_what_cannot_be_meant_is_refused_with_a_way_out(text: object, unit: Unit
 )
 def test_quantities_are_shown_with_telling_digits(value: float | None, unit: Unit, shown: str) -> None:
     assert show(value, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.0253, 0.0261, "25.3 ms to 26.1 ms"),
+        (0.0253, None, "25.3 ms or more"),
+        (None, 0.0261, "up to 26.1 ms"),
+        (None, None, "-"),
+    ],
+)
+def test_intervals_say_what_is_not_known(low: float | None, high: float | None, shown: str) -> None:
+    assert show_interval(low, high, Unit.SECONDS) == shown
 
 
 @pytest.mark.parametrize("value", [1.5, 0.0253, 250e-6, 60.0])

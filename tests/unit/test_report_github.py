@@ -153,7 +153,7 @@ def test_a_summary_renders_as_tables_lists_and_what_unfolds() -> None:
     assert "<code>test_detector.py::test_slo[a|b]</code>" in cases[2]
     assert re.findall(r"<td[^>]*>([^<]*)</td>", cases[2])[-4:] == [
         "55.2 ms",
-        "53.7 ms to -",
+        "53.7 ms or more",
         "&lt;= 25.0 ms",
         "-120.9%",
     ]

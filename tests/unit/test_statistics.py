@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pytest_triton.clustering import batch_means, inflation, quantile
 from pytest_triton.exceedance import latency_test, minimum_effective, requests_for_verdict, smallest_passing
 from pytest_triton.metrics import Estimate
 from pytest_triton.statistics import (
-    batch_means,
     binomial_cdf,
-    inflation,
     mean_interval,
     proportion_bounds,
     proportion_interval,
-    quantile,
     quantile_interval,
     quantile_intervals,
     ratio_interval,
