@@ -26,8 +26,8 @@ class Record:
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
     candidate's ``sought`` names the ``objectives`` of its search, the number of its ``candidates``, and whose ``turn``
     it was: a strategy that proposes candidates decides only then which ``point`` that is. Its ``probes`` are the
-    loads that were tried with it, with what was measured at each and the verdict on that. Its ``basis`` holds digests of
-    what else its result rests on, by what they are of. ``reused`` is the run that measured it, where that was an
+    loads that were tried with it, with what was measured at each and the verdict on that. Its ``basis`` holds digests
+    of what else its result rests on, by what they are of. ``reused`` is the run that measured it, where that was an
     earlier one.
 
     ``fingerprint`` says where it was measured, ``revision`` which state of the source; ``model_files`` and ``applied``
