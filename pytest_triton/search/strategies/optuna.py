@@ -27,7 +27,7 @@ from pytest_triton.slo import SLO
 if TYPE_CHECKING:
     import optuna
 
-_MOST_ASKS = 30
+_MOST_ASKS = 10
 """Proposals in a row that were measured before, until the next candidate is taken that was not."""
 _MOST_LOOKS = 200_000
 _ID, _RUN, _CONSTRAINTS = "candidate", "run", "constraints"
