@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -15,7 +16,8 @@ from typing import Any
 from pytest_triton.command.generated import SearchTest
 from pytest_triton.command.models import find_named
 from pytest_triton.command.settings import find_settings
-from pytest_triton.command.values import read_list, split_pair
+from pytest_triton.command.values import read_list, read_value, split_pair
+from pytest_triton.correctness import TOLERANCES
 from pytest_triton.errors import UsageError, nearest
 from pytest_triton.quantities import Unit, parse
 from pytest_triton.search.objective import objectives
@@ -78,6 +80,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--concurrency", metavar="N,N|auto", help="requests in flight (auto: looked for)")
     parser.add_argument("--shape", metavar="INPUT=SIZES", **more, help="an input's free sizes, as in IMAGE=3,224,224")
     parser.add_argument("--reference", metavar="ONNX", type=Path, help="the file that says what the outputs must be")
+    parser.add_argument(
+        "--tolerance",
+        metavar="TYPE=RELATIVE,ABSOLUTE",
+        **more,
+        help="how far outputs of a data type may be from it, as in FP32=0.001,1e-5; repeatable",
+    )
     parser.add_argument("--budget", metavar="TIME", help="time for the search, as in 5m")
     parser.add_argument(
         "--server", metavar="KIND|URL", help="as --triton-server: auto, embedded, local, http://host:port"
@@ -159,6 +167,8 @@ def _read(chosen: argparse.Namespace) -> SearchTest:
         if not chosen.reference.is_file():
             raise UsageError(f"--reference {chosen.reference}: there is no such file")
         settings["reference"] = str(chosen.reference.absolute())
+    if chosen.tolerance:
+        settings["tolerance"] = _read_tolerances(chosen.tolerance)
     return SearchTest(
         f"The best configuration of {chosen.model}.",
         chosen.model,
@@ -212,6 +222,20 @@ def read_shapes(texts: Sequence[str]) -> dict[str, list[int]]:
             raise UsageError(f"--shape {name} stands there twice", hint="Name each input once.")
         shapes[name] = [_size(text, size) for size in sizes.strip("[]").split(",")]
     return shapes
+
+
+def _read_tolerances(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    tolerances: dict[str, tuple[float, ...]] = {}
+    for text in texts:
+        name, numbers = split_pair("--tolerance", text, "FP32=0.001,1e-5")
+        if name not in TOLERANCES:
+            raise UsageError(f"--tolerance {text}: there is no data type {name!r}", hint=nearest(name, TOLERANCES))
+        with _named(f"--tolerance {name}"):
+            values = [read_value(number) for number in numbers.split(",")]
+        if len(values) != 2 or not all(type(value) in (int, float) and 0 <= value < math.inf for value in values):
+            raise UsageError(f"--tolerance {text}: two numbers from 0 on are expected", hint="Write FP32=0.001,1e-5.")
+        tolerances[name] = tuple(values)
+    return tolerances
 
 
 def _size(text: str, size: str) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_triton.bench import Bench
 from pytest_triton.case import Case
-from pytest_triton.crash import describe_crash
+from pytest_triton.crash import describe_crash, describe_crash_under_load
 from pytest_triton.errors import ModelLoadError, PytestTritonError, RequestError, UnusableReference
 from pytest_triton.exploration import Explored, explore
 from pytest_triton.measurement import Measurement
@@ -66,10 +66,10 @@ class Attempt:
         except UnusableReference as error:
             if not error.again:
                 raise
-            return Explored(Status.SKIPPED, f"its outputs have nothing to be compared with: {error.problem}")
+            return Explored(Status.SKIPPED, "there is nothing to compare its outputs with, as the error before says")
         trial = self._trial(point, case)
         try:
-            return explore(
+            explored = explore(
                 self.bench, trial, self._strategy(), reference=reference, watch=perf.state.progress.measuring
             )
         except PytestTritonError as error:
@@ -77,6 +77,12 @@ class Attempt:
             if became is None:
                 raise
             return became
+        problems = explored.evaluation.measurement.problems if explored.evaluation is not None else ()
+        crash = describe_crash_under_load(problems, self.bench.server)
+        if crash:
+            self.perf.state.stop()
+            return Explored(Status.CRASHED, crash)
+        return explored
 
     def _strategy(self) -> Strategy:
         if self.perf.smoke:

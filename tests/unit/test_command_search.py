@@ -126,6 +126,8 @@ def test_a_test_elsewhere_names_its_model_and_repository(repository, capsys):
         (["models", "identity", "--concurrency", "0,1"], "--concurrency 0 is neither a number from 1 on nor auto"),
         (["models", "identity", "--axis", "instance_count=8..1"], "--axis instance_count: Range(8, 1) is no range"),
         (["models", "identity", "--reference", "none.onnx"], "there is no such file"),
+        (["models", "identity", "--tolerance", "FP31=1,1"], "there is no data type 'FP31'"),
+        (["models", "identity", "--tolerance", "FP32=1"], "--tolerance FP32=1: two numbers from 0 on are expected"),
     ],
 )
 def test_what_cannot_be_meant_is_said_before_anything_is_started(repository, capsys, arguments, told):
