@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_triton.errors import PytestTritonError, RequestError, ServerDied, ServerError
 from pytest_triton.server.base import Server
-from pytest_triton.server.log import plain, read_tail, telling_lines
+from pytest_triton.server.log import plain, read_tail, reports_error
 
 _PROCESS_GONE = "is not healthy"
+_LOADING = '] "loading: '
 _FATAL = re.compile(
     r"Fatal Python error: |terminate called|what\(\): |Segmentation fault|Signal \(\d+\) received|Killed"
 )
@@ -27,11 +29,26 @@ def describe_crash(error: PytestTritonError, server: Server) -> str:
         how = f"the model's process ended {at}"
     else:
         return ""
+    return _with_cause(how, server)
+
+
+def describe_crash_under_load(problems: Iterable[str], server: Server) -> str:
+    """Say the same of a measurement that is not valid for its ``problems``; "" when none of them is a crash."""
+    if not any(_PROCESS_GONE in problem for problem in problems):
+        return ""
+    return _with_cause("the model's process ended under load", server)
+
+
+def _with_cause(how: str, server: Server) -> str:
     line = _telling(server.log) if server.log is not None else ""
     return f"{how}: {line}" if line else how
 
 
 def _telling(log: Path) -> str:
-    fatal = [line for line in read_tail(log) if _FATAL.search(line)]
-    lines = fatal or [line for line in telling_lines(log) if _PROCESS_GONE not in line]
-    return plain(lines[-1]) if lines else ""
+    """Return what the log says last about an error since a model was loaded, "" if nothing."""
+    lines = read_tail(log)
+    last = max((place for place, line in enumerate(lines) if _LOADING in line), default=0)
+    fatal = [line for line in lines[last:] if _FATAL.search(line)]
+    errors = [line for line in lines[last:] if reports_error(line) and _PROCESS_GONE not in line]
+    found = fatal or errors
+    return plain(found[-1]) if found else ""

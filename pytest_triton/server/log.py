@@ -38,8 +38,13 @@ def read_tail(log: Path, *, size: int = TAIL_BYTES) -> list[str]:
 
 def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
     """Pick the last lines of ``log`` that report an error, or simply the last ones when none does."""
-    errors = [line.rstrip() for line in read_tail(log) if _ERROR.match(line) and not _HARMLESS.search(line)]
+    errors = [line.rstrip() for line in read_tail(log) if reports_error(line)]
     return errors[-count:] or last_lines(log, count=count)
+
+
+def reports_error(line: str) -> bool:
+    """Say whether a line of a log reports an error that may be a cause of something."""
+    return _ERROR.match(line) is not None and _HARMLESS.search(line) is None
 
 
 def plain(line: str) -> str:

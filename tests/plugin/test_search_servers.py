@@ -13,6 +13,10 @@ CRASHING = """import json, os
             os.abort()
         if crash == "server":
             os.kill(os.getppid(), 9)"""
+DYING = """import os
+        self.count = getattr(self, "count", 0) + 1
+        if self.crash == "request" or (self.crash == "later" and self.count > 3):
+            os.abort()"""
 SEARCH = """
 @pytest.mark.triton_search({axes}{more})
 @pytest.mark.triton_load(concurrency=1)
@@ -26,17 +30,18 @@ def test_a_candidate_that_crashes_is_a_result_and_the_search_goes_on(run, reposi
         repository,
         "crashing",
         initialize=CRASHING,
-        execute='import os; os.abort() if self.crash == "request" else None',
+        execute=DYING,
         dims="[ 2 ]",
     )
-    axes = {"parameters.crash": ["load", "server", "request", None]}
+    axes = {"parameters.crash": ["load", "server", "request", "later", None]}
     result = run(SEARCH.format(axes=axes, more=""), "--triton-smoke", "-v", folder=repository / "crashing")
-    assert result.parseoutcomes() == {"crashed": 3, "passed": 2}
+    assert result.parseoutcomes() == {"crashed": 4, "passed": 2}
     result.stdout.fnmatch_lines(
         [
             "*: crashed: the model's process ended while it was loaded*",
             "*: crashed: *killed by SIGKILL*",
             "*: crashed: the model's process ended at a request*",
+            "*: crashed: the model's process ended under load*",
         ]
     )
 
