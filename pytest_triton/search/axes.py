@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_triton.case import Value
 from pytest_triton.errors import AxisError, UsageError
 from pytest_triton.search.labels import label_axes
 from pytest_triton.search.names import LOAD_AXES, SERVER, Reader, canonical_name, other_model
@@ -79,16 +80,15 @@ def read_value(path: str, value: Any, reader: Reader) -> Any:
     return reader.value(path.partition(":")[2] if other_model(path) else path, value)
 
 
-def _argument(path: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    raise AxisError(
-        f"{path}: {value!r} is refused", hint="Write the option's argument, a text or a number; None to leave it out."
-    )
+def _argument(path: str, value: Any) -> Value:
+    """Check the argument of an option, or several where it is given several times."""
+    for each in value if isinstance(value, list) and value else [value]:
+        if each == "" or not (each is None or isinstance(each, str | bool | int | float)):
+            raise AxisError(
+                f"{path}: {value!r} is refused",
+                hint="Write the option's argument, a list of them to give it several times, or None to leave it out.",
+            )
+    return value  # type: ignore[no-any-return]
 
 
 def _read_values(name: str, path: str, values: Any, reader: Reader) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

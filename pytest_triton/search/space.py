@@ -32,7 +32,7 @@ class SpacePoint:
     id: str
     patch: Mapping[str, Value]
     load: Mapping[str, Any] = field(default_factory=dict)
-    server: Mapping[str, str] = field(default_factory=dict)
+    server: Mapping[str, Value] = field(default_factory=dict)
     composing: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
     @classmethod
@@ -40,7 +40,7 @@ class SpacePoint:
         """Sort the values of axes, given by canonical path, by what they are about."""
         patch: dict[str, Value] = {}
         load: dict[str, Any] = {}
-        server: dict[str, str] = {}
+        server: dict[str, Value] = {}
         composing: dict[str, dict[str, Value]] = {}
         for path, value in values.items():
             if path in LOAD_AXES:

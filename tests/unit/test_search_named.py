@@ -40,7 +40,7 @@ def test_candidates_keep_names_and_order_and_may_hold_a_load() -> None:
             "i4+delay",
             {"instance_group.count": 4, "dynamic_batching.max_queue_delay_microseconds": 1000},
             {"concurrency": 8},
-            {"exit_on_error": "true"},
+            {"exit_on_error": True},
         ),
     )
 

@@ -146,6 +146,10 @@ def test_ids_are_unique_and_fit_for_k(axes: dict[str, list[str]]) -> None:
         ({"concurrency": [0]}, "write a number, at least 1"),
         ({"preferred_batch_size": [4, 8]}, "write [4]"),
         ({3: [1]}, "3 is no axis"),
+        ({"server.": [1]}, "names no option of Triton's"),
+        ({"server.cache_config": [""]}, "server.cache_config: '' is refused"),
+        ({"server.cache_config": [{}]}, "Write the option's argument"),
+        ({"detector:instance_cuont": [1]}, "did you mean 'instance_count'?"),
         ({"max_batch_size": list(range(200)), "concurrency": list(range(1, 101))}, "200 x 100 = 20,000 points"),
     ],
 )
