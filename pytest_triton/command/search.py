@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pytest_triton.command.models import find_named
 from pytest_triton.command.settings import find_settings
 from pytest_triton.command.values import read_list, read_value, split_pair
 from pytest_triton.correctness import TOLERANCES
-from pytest_triton.errors import UsageError, nearest
+from pytest_triton.errors import AxisError, UsageError, nearest
 from pytest_triton.quantities import Unit, parse
 from pytest_triton.search.objective import objectives
 from pytest_triton.search.settings import STRATEGIES
@@ -107,6 +107,12 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.budget is not None:
         with _named(f"--budget {chosen.budget}"):
             parse(chosen.budget, Unit.SECONDS)
+    if chosen.server is not None and ":" not in chosen.server:
+        from pytest_triton.server.choice import KINDS
+
+        if chosen.server not in KINDS:
+            hint = f"A running server is named by its address, http://host:port; {nearest(chosen.server, KINDS)}"
+            raise UsageError(f"--server {chosen.server} is no kind of server", hint=hint)
     test = _read(chosen)
     options = _options(chosen)
     if chosen.write_test is not None:
@@ -195,6 +201,7 @@ def _read_axes(texts: Sequence[str]) -> dict[str, Any]:
     from pytest_triton.search.axes import read_axes
     from pytest_triton.search.names import Reader
 
+    reader = Reader(canonical_path, canonical_value, lambda name, value: value)
     axes: dict[str, Any] = {}
     for text in texts:
         name, values = split_pair("--axis", text, "instance_count=1,2,4")
@@ -202,7 +209,18 @@ def _read_axes(texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--axis {name} stands there twice", hint="Join their values.")
         with _named(f"--axis {name}"):
             axes[name] = read_list(values)
-    read_axes(axes, Reader(canonical_path, canonical_value, lambda name, value: value))
+        try:
+            read_axes({name: axes[name]}, reader)
+        except AxisError as error:
+            if values[0] != "[":
+                raise
+            # [16] may be one value of a field that takes a list.
+            axes[name] = [axes[name]]
+            with suppress(AxisError):
+                read_axes({name: axes[name]}, reader)
+                continue
+            raise error from None
+    read_axes(axes, reader)
     return axes
 
 

@@ -106,6 +106,14 @@ def test_a_test_elsewhere_names_its_model_and_repository(repository, capsys):
     assert '@pytest.mark.triton_model("identity")\n@pytest.mark.triton_search\n' in Path("test_identity.py").read_text()
 
 
+def test_a_list_may_be_one_value_of_a_field_that_takes_lists(repository):
+    axes = ["--axis", "preferred_batch_size=[4]", "--axis", "instance_count=[1,2]"]
+    assert main(["search", "models", "identity", *axes, "--write-test"]) == 0
+    text = (repository / "identity" / "test_identity.py").read_text()
+    assert '"preferred_batch_size": [[4]],' in text
+    assert '"instance_count": [1, 2],' in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -126,6 +134,8 @@ def test_a_test_elsewhere_names_its_model_and_repository(repository, capsys):
         (["models", "identity", "--concurrency", "0,1"], "--concurrency 0 is neither a number from 1 on nor auto"),
         (["models", "identity", "--axis", "instance_count=8..1"], "--axis instance_count: Range(8, 1) is no range"),
         (["models", "identity", "--reference", "none.onnx"], "there is no such file"),
+        (["models", "identity", "--server", "embeded"], "did you mean 'embedded'?"),
+        (["models", "identity", "--axis", 'preferred_batch_size=["a"]'], "preferred_batch_size"),
         (["models", "identity", "--tolerance", "FP31=1,1"], "there is no data type 'FP31'"),
         (["models", "identity", "--tolerance", "FP32=1"], "--tolerance FP32=1: two numbers from 0 on are expected"),
     ],
