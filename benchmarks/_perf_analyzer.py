@@ -60,9 +60,7 @@ class PerfAnalyzer:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.csv"
             words = ["-m", model, "-u", address, "-i", protocol, "--input-data", "random", "--shape", shape]
-            # A synchronous request takes a thread of its own.
-            words += ["--concurrency-range", str(concurrency), "--max-threads", str(max(16, concurrency))]
-            words += ["-f", str(report)]
+            words += ["--concurrency-range", str(concurrency), "--max-threads", "16", "-f", str(report)]
             words += ["--measurement-interval", str(int(seconds * 1000 / 3)), "--max-trials", "3", "-s", "999"]
             words += ["--async"] if asynchronous else []
             # With many threads on a quick model its exit alone can take half a minute.

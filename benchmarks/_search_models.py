@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 ALEXNET = Path(__file__).resolve().parents[1] / "examples" / "alexnet"
 WIDTH = 1024
-LAYERS = 3
+LAYERS = 6
 CLASSES = 10
 SEED = 7
 
@@ -141,7 +141,7 @@ MODELS: Mapping[str, Model] = {
 
 
 def make_network() -> onnx.ModelProto:
-    """Put the perceptron together: 13 MB of weights, random from a fixed seed, for 4 KB of input."""
+    """Put the perceptron together: 25 MB of weights, random from a fixed seed, for 4 KB of input."""
     rng = np.random.default_rng(SEED)
     sizes = [WIDTH] * (LAYERS + 1) + [CLASSES]
     nodes, weights, last = [], [], "IN"

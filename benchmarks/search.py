@@ -42,7 +42,7 @@ from typing import Any
 from _model_analyzer import ModelAnalyzer, install
 from _perf_analyzer import PerfAnalyzer, fetch
 from _search_models import MODELS, Model, Point
-from _search_truth import configured, measure_truth, serve
+from _search_truth import configured, measure_truth, send, serve
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.repository.configuration import read
@@ -126,6 +126,8 @@ def search_theirs(
     """Run Model Analyzer's search in ``mode``."""
     with tempfile.TemporaryDirectory(prefix="model-analyzer-") as name:
         wanted = model.space.profile(model.name, mode)
+        if options.stability is not None:
+            wanted["perf_analyzer_flags"] = {"stability-percentage": options.stability}
         profile = analyzer.profile(
             repository, model.name, wanted, folder=Path(name), protocol=options.protocol, limit=options.limit
         )
@@ -154,16 +156,16 @@ def compare_winners(
 
         def measure(found: Found) -> float:
             server.control.load(model.name, found.configuration)
-            for seconds in (options.winner_seconds / 6, options.winner_seconds):
-                report = analyzer.measure(
-                    server.endpoints.address(options.protocol),
-                    model.name,
-                    concurrency=found.search.concurrency,
-                    shape=model.shape,
-                    seconds=seconds,
-                    protocol=options.protocol,
-                )
-            return report.throughput
+            # Warms up: Perf Analyzer's first window would be the model's first requests.
+            send(server, model.name, found.search.concurrency, options.winner_seconds / 6, options.protocol)
+            return analyzer.measure(
+                server.endpoints.address(options.protocol),
+                model.name,
+                concurrency=found.search.concurrency,
+                shape=model.shape,
+                seconds=options.winner_seconds,
+                protocol=options.protocol,
+            ).throughput
 
         for _ in range(options.winner_rounds):
             first, second = chance.sample([ours, theirs], 2)
@@ -287,6 +289,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="(default: all)")
     parser.add_argument("--modes", nargs="+", choices=["brute", "quick"], help="of Model Analyzer (default: see above)")
+    parser.add_argument(
+        "--stability", type=float, metavar="PERCENT", help="how far Model Analyzer's windows may lie apart, for a trial"
+    )
     parser.add_argument("--protocol", default="http", choices=["http", "grpc"], help="for both (default: %(default)s)")
     parser.add_argument(
         "--instances", type=int, nargs="+", metavar="COUNT", help="a smaller space: only these instance counts"
