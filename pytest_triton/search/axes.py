@@ -57,7 +57,7 @@ def read_axes(axes: Mapping[Any, Any], reader: Reader) -> tuple[Axis, ...]:
     """Check names and values. Raises ``AxisError`` naming the axis, the value, and what is possible."""
     checked: dict[str, tuple[str, tuple[Any, ...], tuple[Any, ...]]] = {}
     for name, values in axes.items():
-        path = canonical_name(name, reader)
+        path = _canonical(name, values, reader)
         if path in checked:
             raise AxisError(f"{path} is an axis twice, the second time as {name!r}", hint="Join their values.")
         written, read = _read_values(name, path, values, reader)
@@ -66,6 +66,18 @@ def read_axes(axes: Mapping[Any, Any], reader: Reader) -> tuple[Axis, ...]:
     return tuple(
         Axis(name, path, read, written, tuple(labels[path])) for path, (name, read, written) in checked.items()
     )
+
+
+def _canonical(name: Any, values: Any, reader: Reader) -> str:
+    try:
+        return canonical_name(name, reader)
+    except AxisError:
+        if isinstance(values, Mapping):
+            raise AxisError(
+                f"{name!r} is a candidate given whole, and stands beside axes",
+                hint="Give every candidate whole, as in {'small': {...}, 'big': {...}}, or name axes with lists alone.",
+            ) from None
+        raise
 
 
 def read_value(path: str, value: Any, reader: Reader) -> Any:

@@ -195,7 +195,7 @@ class Space:
             raise AxisError(
                 f"no candidate is left of the {sum(reasons.values()):,} combinations of the search's axes",
                 details=tell(reasons),
-                hint="Name other values, or let exclude= leave out less.",
+                hint="Let exclude= leave out less." if EXCLUDED in reasons else "Name other values.",
             )
         if len(points) > MOST_POINTS:
             raise self._too_large(f"the search has {len(points):,} points of {self.counts} combinations")

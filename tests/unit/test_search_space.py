@@ -146,6 +146,7 @@ def test_ids_are_unique_and_fit_for_k(axes: dict[str, list[str]]) -> None:
         ({"concurrency": [0]}, "write a number, at least 1"),
         ({"preferred_batch_size": [4, 8]}, "write [4]"),
         ({3: [1]}, "3 is no axis"),
+        ({"small": {"instance_count": 1}, "concurrency": [1]}, "'small' is a candidate given whole, and stands beside"),
         ({"server.": [1]}, "names no option of Triton's"),
         ({"server.cache_config": [""]}, "server.cache_config: '' is refused"),
         ({"server.cache_config": [{}]}, "Write the option's argument"),
