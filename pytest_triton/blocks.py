@@ -12,7 +12,7 @@ from pytest_triton.composing import Composing, Counting, add_up
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
-from pytest_triton.metrics import METRICS, Better, Estimate
+from pytest_triton.metrics import METRICS, Better, Estimate, Needs
 from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
 from pytest_triton.opening import cycle_of, open_load, under_way
 from pytest_triton.search.objective import Objective
@@ -27,6 +27,7 @@ _BEYOND = 5
 """Requests beyond a percentile that a block has."""
 _LONGER = 3.0
 """How many times longer than planned a block lasts at most, for the requests that it should have."""
+_USED = (Needs.OWN_SERVER, Needs.GPU)
 _LOOKED_AT = 4
 """Blocks in which the resources in use are read: that takes longer, the more processes and memory there are."""
 _SLOWEST = 60.0
@@ -104,27 +105,34 @@ class Side:
         ) as session:
             session.start()
             before = session.collect(seconds=pace.warmup, requests=under, limit=_SLOWEST)
-            counting, used = Counting(bout.server.control, deployment.name, apart=case.beside), bout.server.usage()
-            trace = align(
-                _collect(session, seconds, under, max(_TURNS * under, bout.pace.requests, _beyond(bout.by))), before
-            )
+            counting, used = Counting(bout.server.control, deployment.name, apart=case.beside), self._usage_of(bout)
+            requests = max(_TURNS * under, pace.requests, _beyond(bout.by))
+            trace = align(_collect(session, seconds, under, requests), before)
             counted, composing = counting.look()
-            if used is not None:
-                self._usage.append((used, bout.server.usage()))
+            after = self._usage_of(bout)
             session.stop()
         bout.server.check()
         self._statistics.append(counted)
         self._composing.append(composing)
         self._traces.append(trace)
-        return self._value(trace, bout.by)
+        if used is not None and after is not None:
+            self._usage.append((used, after))
+        metrics = measure_trace(
+            trace,
+            batch_size=case.load.batch_size,
+            statistics=counted,
+            before=used,
+            after=after,
+            extras=self._cold_start,
+        ).metrics
+        value = bout.by.value({**metrics, **self.contender.alone}, self.contender.instances)
+        # A block in which nothing was served has the worst value there is.
+        return value.value if value is not None else 0.0 if bout.by.better is Better.HIGHER else math.inf
 
-    def _value(self, trace: Trace, by: Objective) -> float:
-        """Return the objective's value of one block; of a block in which nothing was served, the worst one."""
-        metrics = measure_trace(trace, batch_size=self.contender.case.load.batch_size).metrics
-        value = by.value({**metrics, **self.contender.alone}, self.contender.instances)
-        if value is None:
-            return 0.0 if by.better is Better.HIGHER else math.inf
-        return value.value
+    def _usage_of(self, bout: Bout) -> ResourceUsage | None:
+        """Read what the server uses, while that is not known yet or is what contenders are compared by."""
+        wanted = len(self._usage) < _LOOKED_AT or any(METRICS[name].needs in _USED for name in bout.by.metrics)
+        return bout.server.usage() if wanted else None
 
     def measurement(self) -> Measurement:
         """Return all blocks taken together, with the memory that the contender takes alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,11 +31,13 @@ PATIENCE = 15.0
 _PACE_IN_TURN = Pace(seconds=1.0, warmup=0.2)
 """Of contenders that are loaded one after the other: a block is then not much shorter than a load."""
 _LOOKS_IN_TURN = (8,)
-_SMOKE = Pace(seconds=0.2, warmup=0.0, requests=1)
+_SMOKE = Pace(seconds=0.2, warmup=0.0)
 _AT_ONCE, _IN_TURN = 4, 2
 """Finalists that meet at a time, loaded at once or one after the other."""
 _GROUPS = 3
 """Groups of finalists that are tried, while none of a group keeps the SLO."""
+_ENDING = 10.0
+"""Seconds in which the processes of a configuration end, where the memory without them must be known."""
 _LEAST_ROUNDS = 8
 """Of a winner that had been dropped before: below, a gain has no interval."""
 _KEEPS = (Outcome.PASS, Outcome.INCONCLUSIVE)
@@ -161,10 +164,14 @@ class _End:
         if (usage.rss is None and usage.gpu_memory is None) or self.effort is SMOKE:
             return {}
         Side(self.default).take_turn(self._bout(together=True), seed=0)
+        deadline = time.monotonic() + (_ENDING if set(MEMORY) & set(self.by.metrics) else 0.0)
         usage = server.usage()
-        if usage.children is not None and usage.children > deployer.count_instances():
+        while usage.children is not None and usage.children > deployer.count_instances():
             # Processes of the configuration before are still ending.
-            return {}
+            if time.monotonic() > deadline:
+                return {}
+            time.sleep(0.1)
+            usage = server.usage()
         known = {name: getattr(usage, name) for name in MEMORY}
         return {name: Estimate(float(size)) for name, size in known.items() if size is not None}
 

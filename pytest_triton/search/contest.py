@@ -20,7 +20,7 @@ from pytest_triton.statistics import CONFIDENCE, Spread
 LOOKS = (4, 8, 16, 32)
 """Rounds after which the figures are looked at. At the first one, losers are dropped and nothing is decided."""
 MARGIN = 0.03
-"""What does not differ by more than this fraction may pass as a tie."""
+"""What does not differ by more than this fraction passes as a tie."""
 FLOOR = 0.01
 """What one configuration, loaded twice, may differ from itself by; who is behind by no more is not worse."""
 _WIDE = 0.5
@@ -107,24 +107,36 @@ class Contest:
         return max(self.finalists, key=self._level)
 
     def _tie(self) -> list[int]:
-        """Return the leader, and those of the finalists left whose values are no more than ``MARGIN`` behind it."""
+        """Return the leader, and the finalists left that it leads by ``MARGIN`` at most, or by what may be nothing.
+
+        That is so when the plain 95 % interval of the lead holds 0: what is better by chance is not paid for.
+        """
         leader = self._leader()
-        return [number for number in self.finalists if self._level(number) >= self._level(leader) - math.log1p(MARGIN)]
+
+        def is_near(number: int) -> bool:
+            near = self._level(leader) - self._level(number) <= math.log1p(MARGIN)
+            return near or self._lead(leader, number, _ERROR / 2)[0] <= 0
+
+        return [number for number in self.finalists if number == leader or is_near(number)]
 
     def _level(self, number: int) -> float:
         """Return the mean logarithm of how many times better a contender is than the default."""
         logs = self._logs(number, 0)
         return math.fsum(logs) / len(logs) if logs else 0.0
 
-    def _lead(self, one: int, other: int) -> tuple[float, float]:
-        """Return the bounds of how far, in logarithms, one is ahead of another, each with its share of the error."""
+    def _lead(self, one: int, other: int, error: float | None = None) -> tuple[float, float]:
+        """Return the bounds of how far, in logarithms, one is ahead of another.
+
+        Each is wrong with probability ``error``; by default that is its share of what all looks have.
+        """
         logs = self._logs(one, other)
         if len(logs) < 2:
             return -math.inf, math.inf
         mean = math.fsum(logs) / len(logs)
         deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in logs) / (len(logs) - 1))
         spread = Spread(mean, deviation / math.sqrt(len(logs)), len(logs))
-        width = spread.bound(_ERROR / len(self.looks) / max(len(self.costs) - 1, 1)) or 0.0
+        share = _ERROR / len(self.looks) / max(len(self.costs) - 1, 1)
+        width = spread.bound(share if error is None else error) or 0.0
         return mean - width, mean + width
 
     def _logs(self, one: int, other: int) -> list[float]:

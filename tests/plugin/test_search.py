@@ -177,3 +177,34 @@ def test_best(triton_perf, request):
     assert search["winner"] is None
     assert not (pytester.path / ".triton" / "best").exists()
     assert (folder / "config.pbtxt").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["../h100", "h100.pbtxt", "a b", "-h100", "a/b"])
+def test_the_name_of_a_configuration_is_checked(run, name):
+    result = run("", f"--triton-config-name={name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--triton-config-name={name} is no name of a configuration: *"])
+
+
+def test_several_objectives_have_a_front_and_a_winner_may_have_a_name(run, sleeper, pytester):
+    search = """
+@pytest.mark.triton_search({"instance_group.count": [1, 2]}, objective=["throughput/instances", "throughput"])
+@pytest.mark.triton_load(concurrency=2)
+def test_best(triton_perf):
+    triton_perf()
+"""
+    result = run(search, "--triton-smoke", "--triton-config-name=h100", "--triton-json=found.json", folder=sleeper)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "configuration * throughput * throughput/instances * RSS *",
+            "* as by default",
+            "Pareto front of throughput/instances, throughput, by the candidates' first figures:",
+        ]
+    )
+    (search,) = json.loads((pytester.path / "found.json").read_text())["searches"]
+    assert search["objectives"] == ["throughput/instances", "throughput"]
+    assert "i2" in search["front"]
+    if search["winner"] != "default":
+        assert (pytester.path / ".triton" / "best" / "sleeper" / "configs" / "h100.pbtxt").exists()
+    assert not (sleeper / "configs").exists()
