@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 
-from pytest_triton.case import Candidate, Case, Inputs, Value
+from pytest_triton.case import Candidate, Case, Value
 from pytest_triton.errors import MeasurementError, ModelLoadError, ServerStartError
-from pytest_triton.load.base import RequestSet
-from pytest_triton.load.inputs import make_requests
+from pytest_triton.preparation import Preparation
 from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.room import is_short
@@ -17,7 +17,7 @@ from pytest_triton.server.base import Server
 from pytest_triton.server.log import plain
 from pytest_triton.server.options import SWITCH, Options, as_words
 from pytest_triton.switching import changes_in_place, count_instances, needs_no_completion, runs_in_python
-from pytest_triton.verification import AT_MOST, Reference, Verification, Verified, takes_sequences
+from pytest_triton.verification import Reference, Verified
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -55,22 +55,6 @@ def patched(default: ModelConfig, patch: Mapping[str, Value]) -> ModelConfig:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """For what a deployment's answers were looked at, and what came of it."""
-
-    inputs: Inputs
-    batch_size: int
-    sequences: bool
-    reference: Reference | None
-    verified: Verified
-
-    def covers(self, inputs: Inputs, batch_size: int, sequences: bool, reference: Reference | None) -> bool:
-        # Data may be arrays or code, which have no useful equality.
-        same = self.inputs is inputs and self.reference is reference
-        return same and (self.batch_size, self.sequences) == (batch_size, sequences)
-
-
 @dataclass(slots=True)
 class Deployer:
     """Puts candidates onto one running server and remembers what is there.
@@ -83,9 +67,14 @@ class Deployer:
     _defaults: dict[str, ModelConfig] = field(default_factory=dict)
     _there: dict[str, tuple[ModelConfig, Deployment]] = field(default_factory=dict)
     _cold: dict[str, dict[str, float]] = field(default_factory=dict)
-    _known: dict[str, _Known] = field(default_factory=dict)
+    _preparation: Preparation = field(init=False)
+    _loaded_in: dict[str, float] = field(default_factory=dict)
+    """Seconds that the last load of all instances took, by what is loaded."""
     _completed: int = 0
     """Loads of complete configurations that the server completed in vain."""
+
+    def __post_init__(self) -> None:
+        self._preparation = Preparation(self.server)
 
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
@@ -113,8 +102,9 @@ class Deployer:
         """
         options = self.server.options if options is None else options
         self._there.clear()
-        self._known.clear()
+        self._preparation.forget()
         self._cold.clear()
+        self._loaded_in.clear()
         try:
             self.server.restart(options)
         except ServerStartError as error:
@@ -204,7 +194,7 @@ class Deployer:
         in_vain = self.server.completes and runs_in_python(self.server, wanted)
         if there is None:
             self._completed += in_vain
-            return self._load(candidate, name, wanted)
+            return self._load_anew(candidate, name, wanted)
         before, deployment = there
         if before == wanted:
             deployment = replace(deployment, candidate=candidate)
@@ -217,15 +207,20 @@ class Deployer:
         self._completed += in_vain
         if unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
             self.remove(name)
-        return self._load(candidate, name, wanted)
+        return self._load_anew(candidate, name, wanted)
+
+    def _load_anew(self, candidate: Candidate, name: str, wanted: ModelConfig) -> Deployment:
+        """Load all instances, and remember how long that takes."""
+        deployment = self._load(candidate, name, wanted)
+        self._loaded_in[name] = self._cold[name]["load_time"]
+        return deployment
 
     def _hasten(self, name: str, wanted: ModelConfig, *, gone: int) -> None:
         """Begin to unload ``name`` where loading it anew beside its end takes less time than waiting for that.
 
         In place, Triton waits a second for each of the ``gone`` instances.
         """
-        quick = gone > 1 or not self.server.completes
-        if gone > 0 and quick and runs_in_python(self.server, wanted):
+        if gone > self._loaded_in.get(name, inf) and runs_in_python(self.server, wanted):
             self.server.control.begin_unload(name)
 
     def _load(self, candidate: Candidate, name: str, wanted: ModelConfig | None) -> Deployment:
@@ -236,8 +231,7 @@ class Deployer:
         """
         control = self.server.control
         self._there.pop(name, None)
-        # An ensemble answers otherwise, too, once one of its steps is another one.
-        self._known.clear()
+        self._preparation.forget()
         self._cold[name] = {"load_time": control.load(name, wanted)}
         applied = control.configuration(name)
         if wanted is None:
@@ -267,7 +261,6 @@ class Deployer:
 
     def remove(self, name: str, *, wait: bool = True) -> None:
         """Unload what is served under ``name``; without ``wait`` its end, which takes seconds, goes on by itself."""
-        self._known.pop(name, None)
         if self._there.pop(name, None) is not None:
             control = self.server.control
             (control.unload if wait else control.begin_unload)(name)
@@ -278,25 +271,12 @@ class Deployer:
         What has been checked already is made no second time, and one request is sent to see that it is still answered.
         Raises ``InputError`` when the requests cannot be made, and what ``Verification.verify`` raises.
         """
-        name, inputs, batch_size = deployment.name, case.inputs, case.load.batch_size
-        sequences = case.load.sequence_length is not None or takes_sequences(deployment.configuration)
-        verification = Verification(
-            self.server,
-            name,
-            deployment.candidate.model,
-            deployment.configuration,
-            sequences=sequences,
-            validate=inputs.validate,
-            reference=reference,
+        name = deployment.name
+        verified = self._preparation.prepare(
+            name, deployment.candidate.model, deployment.configuration, case, reference
         )
-        known = self._known.get(name)
-        if known is not None and known.covers(inputs, batch_size, sequences, reference):
-            replace(verification, validate="none").verify(known.verified.requests, at_most=1)
-            return self._with_beside(known.verified, case)
-        verified = verification.verify(self._make_requests(deployment, inputs, batch_size), at_most=AT_MOST)
         if "load_time" in self._cold[name] and verified.first_seconds is not None:
             self._cold[name].setdefault("first_request_latency", verified.first_seconds)
-        self._known[name] = _Known(inputs, batch_size, sequences, reference, verified)
         return self._with_beside(verified, case)
 
     def _with_beside(self, verified: Verified, case: Case) -> Verified:
@@ -311,17 +291,6 @@ class Deployer:
                 deployment = self._load(Candidate(model), model, patched(self.default(model), {}))
             requests[model] = self.prepare(deployment, Case(deployment.candidate, beside.load, beside.inputs)).requests
         return replace(verified, beside=requests)
-
-    def _make_requests(self, deployment: Deployment, inputs: Inputs, batch_size: int) -> RequestSet:
-        configuration = deployment.configuration
-        return make_requests(
-            self.server.control.metadata(deployment.name),
-            max_batch_size=configuration.max_batch_size,
-            inputs=inputs,
-            batch_size=batch_size,
-            model=deployment.name,
-            optional={i.name for i in configuration.input if i.optional},
-        )
 
     def cold_start(self, deployment: Deployment) -> dict[str, float]:
         """Return how the deployment began, in seconds: its ``load_time`` and its ``first_request_latency``."""

@@ -89,14 +89,20 @@ def test_a_server_that_completes_in_vain_is_spared_it(completing_server: Embedde
         assert configuration.max_batch_size == batch
     assert server.options == {"disable_auto_complete_config": True}
     assert server.pid != first
-    # Fewer instances come by a load, which takes less time than their end; the answers are there at once.
-    before = started(server, "first")
-    deployment = deployer.deploy(Candidate("first", patch(1, max_batch_size=3)))
-    assert started(server, "first") == before + 1
-    assert deployer.prepare(deployment, Case(deployment.candidate, Load())).first_seconds is not None
     # Another model may have something to complete.
     assert deployer.deploy(Candidate("completing")).configuration.max_batch_size == 8
     assert server.options == {}
+
+
+def test_fewer_instances_come_by_a_load_where_that_is_quicker(server: EmbeddedServer):
+    deployer = Deployer(server)
+    for seconds, loaded in ((9.0, 0), (0.1, 1)):
+        deployer.deploy(Candidate("first", patch(2)))
+        before = started(server, "first")
+        deployer._loaded_in["first"] = seconds
+        deployment = deployer.deploy(Candidate("first", patch(1)))
+        assert started(server, "first") == before + loaded
+        assert deployer.prepare(deployment, Case(deployment.candidate, Load())).requests
 
 
 def test_what_completes_itself_is_always_completed(completing_server: EmbeddedServer):

@@ -26,6 +26,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("server",),  # server -> repository is the one way between siblings
     ("lease", "composing", "tail", "room", "switching", "crash"),
     ("verification",),
+    ("preparation",),
     ("deployment", "sizing"),
     ("opening", "onnx_reference", "examination"),
     ("protocol", "reference"),
