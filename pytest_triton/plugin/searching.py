@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.bench import Evaluation
 from pytest_triton.case import Case
 from pytest_triton.confirmation import PATIENCE, Winner, confirm
-from pytest_triton.deployment import Deployment
+from pytest_triton.deployment import Deployer, Deployment, patched
 from pytest_triton.errors import MeasurementError, PytestTritonError, SLOViolation
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin import course, options, resuming
@@ -19,6 +19,7 @@ from pytest_triton.report.message import no_winner
 from pytest_triton.results.recording import Recorder, summarise
 from pytest_triton.results.winner import Install, write_winner
 from pytest_triton.search.selection import Status
+from pytest_triton.server.options import as_words
 from pytest_triton.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             results,
             candidates=len(search.points),
             default=bench.deployer.default(model),
-            written=_write(perf, winner),
+            written=_write(perf, winner, bench.deployer),
         )
         perf.keep(replace(recorder.measured(evaluation), summary=summary), evaluation)
         perf.settle(evaluation, bench.server)
@@ -75,19 +76,31 @@ def _within(effort: Effort, seconds: float) -> Effort:
     return replace(effort, limit=max(min(effort.limit, seconds), effort.seconds))
 
 
-def _write(perf: TritonPerf, winner: Winner) -> dict[str, str]:
-    """Write the winner's config.pbtxt. A folder that cannot be written loses nothing that was measured."""
-    state, model = perf.state, winner.case.candidate.model
+def _write(perf: TritonPerf, winner: Winner, deployer: Deployer) -> dict[str, Any]:
+    """Write the winner's config.pbtxt, and those of other models that it changes, which ``others`` has by their names.
+
+    A folder that cannot be written loses nothing that was measured.
+    """
+    state, candidate = perf.state, winner.case.candidate
     if not winner.keeps:
         return {}
+    best = state.output / "best"
     install = Install(
-        folder=state.output / "best" / model,
+        folder=best / candidate.model,
         repository=perf.repository,
         into_repository=options.is_set(state.config, "apply-best"),
         name=options.setting(state.config, "config-name")[0],
     )
     try:
-        return write_winner(install, model, winner.case.candidate.patch, winner.configuration)
+        written: dict[str, Any] = dict(write_winner(install, candidate.model, candidate.patch, winner.configuration))
+        for model, patch in candidate.composing.items():
+            if patch:
+                applied = patched(deployer.default(model), patch)
+                others = written.setdefault("others", {})
+                others[model] = write_winner(replace(install, folder=best / model), model, patch, applied)
+        if candidate.server:
+            written["started_with"] = " ".join(as_words(candidate.server))
+        return written
     except PytestTritonError as error:
         state.troubled(str(error))
         return {}

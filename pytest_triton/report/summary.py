@@ -162,6 +162,10 @@ def _written(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"installed: {summary['installed']}" + _kept(summary))
     if "selected_by" in summary:
         lines.append(f"{summary['selected_by']} selects it.")
+    for model, other in summary.get("others", {}).items():
+        lines += [f"{model}: {line}" if line[:1].strip() else line for line in _written(other)]
+    if summary.get("started_with"):
+        lines.append(f"It needs the server started with {summary['started_with']}.")
     return lines
 
 

@@ -95,7 +95,7 @@ def summarise(
     *,
     candidates: int,
     default: ModelConfig,
-    written: Mapping[str, str],
+    written: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what a search decided, as plain JSON. ``records`` and ``results`` are its candidates'.
 
