@@ -146,10 +146,15 @@ def _flat(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
     high = after.metrics["throughput"].high
     surely = high is not None and high <= _FLAT_AT_MOST * before.throughput
     if gains[-1] < GAIN and (surely or (len(gains) == 2 and gains[0] < GAIN)):
-        change = f"gained {gains[-1] - 1:.0%}" if gains[-1] >= 1 else f"lost {1 - gains[-1]:.0%}"
-        reason = f"plateau: {result.id} {change} in throughput from {show_load(before.load)} to {show_load(after.load)}"
+        loads = f"from {show_load(before.load)} to {show_load(after.load)}"
+        reason = f"plateau: {result.id} {_describe_change(gains[-1] - 1)} in throughput {loads}"
         return Drop(Status.SKIPPED, reason)
     return None
+
+
+def _describe_change(gain: float) -> str:
+    percent = round(100 * gain)
+    return f"gained {percent} %" if percent > 0 else f"lost {-percent} %" if percent else "gained nothing"
 
 
 def _beaten_elsewhere(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
