@@ -29,6 +29,7 @@ import importlib.util
 import json
 import math
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def judge_quality(
     if len(strategies) < len(options.strategies):
         print("optuna is not installed: left out")
     runs: dict[str, list[tuple[Search, float]]] = {strategy: [] for strategy in strategies}
-    for seed in range(options.searches):
+    for seed in range(options.first_seed, options.first_seed + options.searches):
         for strategy in strategies:
             found = search_ours(model, repository, options, strategy=strategy, seed=seed)
             # A winner outside the space, the default configuration, counts as a miss.
@@ -304,6 +305,7 @@ def main() -> None:
     parser.add_argument("--winner-seconds", type=float, default=6.0, help="of each of them (default: %(default)s)")
     parser.add_argument("--strategies", nargs="+", default=["race", "exhaustive", "optuna"], help="for the quality")
     parser.add_argument("--searches", type=int, default=10, help="seeds for the quality (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--truth", type=Path, metavar="PATH", help="where the truth is kept and taken from")
     parser.add_argument("--truth-rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--truth-seconds", type=float, default=2.0, help="per round (default: %(default)s)")
@@ -317,6 +319,8 @@ def main() -> None:
     )  # fmt: skip
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
+    # Or what is under way, and its folders, would outlive this.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
     def keep(part: str, what: Any) -> None:
         if options.results is not None:
