@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
+from databases import postgresql
 
 from pytest_triton.errors import OptionError
 from pytest_triton.metrics import Estimate
@@ -140,9 +141,17 @@ def test_what_was_not_measured_is_told_too():
     assert study.ask({proposal.point.id: told}).point.id != proposal.point.id
 
 
-@pytest.mark.parametrize("name", ["study.journal", "study.log", "study.db", "sqlite:///{}/url.db"])
-def test_processes_share_a_study(tmp_path, name):
-    storage = name.format(tmp_path) if "://" in name else str(tmp_path / "new" / name)
+@pytest.fixture(params=["study.journal", "study.log", "study.db", "sqlite", "postgresql"])
+def storage(request, tmp_path):
+    """Where a study may be kept."""
+    if request.param == "postgresql":
+        with postgresql() as server:
+            yield server.new_database()
+    else:
+        yield f"sqlite:///{tmp_path}/url.db" if request.param == "sqlite" else str(tmp_path / "new" / request.param)
+
+
+def test_processes_share_a_study(storage):
     one, other = proposals(storage=storage), proposals(storage=storage, worker=1)
     assert one.name == other.name
     taken = set()
