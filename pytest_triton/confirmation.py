@@ -20,7 +20,7 @@ from pytest_triton.repository.difference import differences
 from pytest_triton.rounds import Rounds, Watch
 from pytest_triton.search.contest import LOOKS, Contest
 from pytest_triton.search.objective import Objective
-from pytest_triton.search.selection import Result, cost, finalists, rank
+from pytest_triton.search.selection import Result, costs, finalists, rank
 from pytest_triton.switching import count_instances
 from pytest_triton.verdict import Outcome, Verdict, judge
 
@@ -36,8 +36,8 @@ _AT_ONCE, _IN_TURN = 4, 2
 """Finalists that meet at a time, loaded at once or one after the other."""
 _GROUPS = 3
 """Groups of finalists that are tried, while none of a group keeps the SLO."""
-_ENDING = 10.0
-"""Seconds in which the processes of a configuration end, where the memory without them must be known."""
+_ENDING, _ENDING_SOON = 10.0, 1.5
+"""Seconds that the processes of a configuration have to end: where the memory without them must be known, or may be."""
 _LEAST_ROUNDS = 8
 """Of a winner that had been dropped before: below, a gain has no interval."""
 _KEEPS = (Outcome.PASS, Outcome.INCONCLUSIVE)
@@ -164,7 +164,7 @@ class _End:
         if (usage.rss is None and usage.gpu_memory is None) or self.effort is SMOKE:
             return {}
         Side(self.default).take_turn(self._bout(together=True), seed=0)
-        deadline = time.monotonic() + (_ENDING if set(MEMORY) & set(self.by.metrics) else 0.0)
+        deadline = time.monotonic() + (_ENDING if set(MEMORY) & set(self.by.metrics) else _ENDING_SOON)
         usage = server.usage()
         while usage.children is not None and usage.children > deployer.count_instances():
             # Processes of the configuration before are still ending.
@@ -195,10 +195,8 @@ class _End:
         if len(chosen) <= most:
             return chosen
         kept, rest = chosen[: most - 1], chosen[most - 1 :]
-        return [*kept, min(rest, key=self._cost)]
-
-    def _cost(self, result: Result) -> tuple[int, ...]:
-        return cost(result.instances, result.metrics, self.cases[result.id].candidate.patch)
+        prices = costs([(each.instances, each.metrics, self.cases[each.id].candidate.patch) for each in rest])
+        return [*kept, rest[prices.index(min(prices))]]
 
     def decide(self, group: Sequence[Result]) -> Winner:
         """Let the finalists of a group meet the default configuration, and choose."""
@@ -218,10 +216,10 @@ class _End:
                 self._contender(case, deploy, metrics)
                 for case, deploy, metrics in zip(cases, line.deploys, memory, strict=True)
             ]
-            costs = [cost(self.default.instances, self.default.alone, {}), *map(self._cost, others)]
+            prices = costs([(each.instances, each.alone, each.case.candidate.patch) for each in contenders])
             looks = (1,) if self.effort is SMOKE else LOOKS if line.together else _LOOKS_IN_TURN
             bout = self._bout(together=line.together)
-            rounds = Rounds(Contest(self.by, costs, looks), [Side(each) for each in contenders], bout, self.blocks)
+            rounds = Rounds(Contest(self.by, prices, looks), [Side(each) for each in contenders], bout, self.blocks)
             rounds.play(self.patience)
             return self._choose(rounds, others)
 

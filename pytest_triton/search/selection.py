@@ -79,11 +79,27 @@ def front(results: Iterable[Result], by: Sequence[Objective]) -> list[Result]:
 Cost = tuple[int, int, int]
 
 
-def cost(instances: int, metrics: Mapping[str, Estimate], patch: Mapping[str, Value]) -> Cost:
-    """Return what a configuration occupies, to be compared: instances, then memory, then the fields it sets."""
-    memory = metrics.get("gpu_memory", metrics.get("rss"))
-    size = round(math.log(max(memory.value, 1.0)) / _SAME_MEMORY) if memory is not None else 0
-    return instances, size, sum(1 for value in patch.values() if value is not None)
+def costs(
+    configurations: Sequence[tuple[int, Mapping[str, Estimate], Mapping[str, Value]]],
+) -> list[Cost]:
+    """Return what configurations occupy, to be compared: instances, then memory, then the fields that they set.
+
+    Each is given by its instances, its metrics and its patch. Memory counts in steps of 5 % above the least that one
+    with as many instances takes; where it is not known it is the least.
+    """
+    sizes = [metrics.get("gpu_memory", metrics.get("rss")) for _, metrics, _ in configurations]
+    least: dict[int, float] = {}
+    for (instances, _, _), size in zip(configurations, sizes, strict=True):
+        if size is not None:
+            least[instances] = min(least.get(instances, math.inf), max(size.value, 1.0))
+    return [
+        (
+            instances,
+            int(math.log(max(size.value, 1.0) / least[instances]) / _SAME_MEMORY) if size is not None else 0,
+            sum(1 for value in patch.values() if value is not None),
+        )
+        for (instances, _, patch), size in zip(configurations, sizes, strict=True)
+    ]
 
 
 def finalists(ranked: Sequence[Result], by: Objective) -> list[Result]:

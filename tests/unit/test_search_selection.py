@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pytest_triton.case import Value
 from pytest_triton.metrics import Estimate
 from pytest_triton.search.objective import objective
-from pytest_triton.search.selection import Result, Status, cost, finalists, front, rank
+from pytest_triton.search.selection import Result, Status, costs, finalists, front, rank
 
 THROUGHPUT, P99, PER_INSTANCE = objective("throughput"), objective("p99"), objective("throughput/instances")
 
@@ -71,11 +71,12 @@ def test_the_front_is_what_nothing_else_beats_in_every_objective() -> None:
 
 
 def test_the_cost_is_instances_then_memory_then_fields() -> None:
-    def of(instances: int, rss: float, *values: Value) -> tuple[int, ...]:
-        return cost(instances, {"rss": Estimate(rss)}, {f"field{n}": value for n, value in enumerate(values)})
+    def of(instances: int, rss: float, *values: Value) -> tuple[int, dict[str, Estimate], dict[str, Value]]:
+        return instances, {"rss": Estimate(rss)}, {f"field{n}": value for n, value in enumerate(values)}
 
-    assert of(1, 2e9, 1, 1) < of(2, 1e9)
-    assert of(1, 1e9, 1, 1) < of(1, 1.2e9)
+    few_fields, many_fields = of(1, 6.082e8, None), of(1, 6.044e8, 1)
+    found = costs([of(2, 1e8), of(1, 7e8), many_fields, few_fields])
+    assert sorted(found) == found[::-1]
     # Two readings of the same configuration's memory differ by more than nothing.
-    assert of(1, 1.001e9, 1) < of(1, 1e9, 1, 1)
-    assert of(1, 1e9, None) < of(1, 1e9, 1)
+    assert found[3][1] == found[2][1] < found[1][1]
+    assert costs([(1, {}, {}), of(1, 1e9)]) == [(1, 0, 0), (1, 0, 0)]
