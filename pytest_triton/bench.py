@@ -102,7 +102,7 @@ class Bench:
 
         It is looked for with short probes, which are no longer than ``effort``.
         """
-        size = size_of(deployment.configuration)
+        size = size_of(deployment.configuration, self.deployer.steps(case.candidate))
         saturation = guess_saturation(size.instances, size.max_batch_size, case.load.batch_size, batching=size.batching)
         climb = Climb(case.load, case.slo, by, saturation, size.queue_delay, size.instances)
         probes: list[Probed] = []

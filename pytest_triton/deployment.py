@@ -143,6 +143,11 @@ class Deployer:
             self._switch(Candidate(model, patch), model, wanted[model], unload_first)
         return self._switch(candidate, name, wanted[name], unload_first)
 
+    def steps(self, candidate: Candidate) -> list[ModelConfig]:
+        """Return the configurations that the steps of an ensemble have in ``candidate``; none for another model."""
+        steps = self._steps(candidate.model)
+        return [patched(self.default(step), candidate.composing.get(step, {})) for step in steps]
+
     def _served_with(self, candidate: Candidate) -> dict[str, Mapping[str, Value]]:
         """Return the patches of the models that ``candidate`` is served with: an ensemble's steps, and those it names.
 

@@ -90,7 +90,7 @@ class _Exploration:
             done.append(self._probe(step, deployment))
 
     def _size(self, configuration: ModelConfig, *, deployed: bool) -> None:
-        size = size_of(configuration)
+        size = size_of(configuration, self.bench.deployer.steps(self.trial.case.candidate))
         self.trial = replace(
             self.trial,
             instances=size.instances,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_triton.switching import count_instances
@@ -25,8 +26,12 @@ class Size:
     queue_delay: float
 
 
-def size_of(configuration: ModelConfig) -> Size:
-    """Read the capacity off a configuration; what a part of an ensemble can take is not looked at."""
+def size_of(configuration: ModelConfig, steps: Iterable[ModelConfig] = ()) -> Size:
+    """Read the capacity off a configuration. That of an ensemble is its steps': the one that takes most counts."""
+    sizes = [size_of(step) for step in steps]
+    if sizes:
+        widest = max(sizes, key=lambda size: size.instances * (size.max_batch_size if size.batching else 1))
+        return replace(widest, queue_delay=sum(size.queue_delay for size in sizes))
     sequences = configuration.sequence_batching
     delays = (
         configuration.dynamic_batching.max_queue_delay_microseconds,
