@@ -19,7 +19,9 @@ the mean ratio over the pairs, ours by theirs.
 The truth of ``quality`` is every candidate's mean throughput over several long rounds, each in an order of its
 own; ``--truth`` keeps it in a file, to which an interrupted run adds. ``--results`` keeps every run in a file.
 
-Needs a quiet machine. The whole takes about an hour and a half on two cores; every run is bounded by ``--limit``.
+Needs a quiet machine: on a busy one Perf Analyzer's windows hardly ever agree, and Model Analyzer tries again and
+again.
+Every search is bounded by ``--limit``; parts, spaces and seeds can be run one by one.
 """
 
 from __future__ import annotations
