@@ -24,8 +24,8 @@ from pytest_triton.search.strategies.climb import GAIN, Climb, amount, guess_sat
 from pytest_triton.search.strategies.efforts import effort_at, long_for
 from pytest_triton.search.strategies.prospects import Prospects, beaten_by, siblings, stretch, stretched
 
-_NARROW = 0.01
-"""Half width of an interval, as a share of its value, from which on a longer probe would tell little more."""
+_NARROW, _WIDE = 0.01, 0.05
+"""Half widths of an interval, as a share of its value: a longer probe would tell little more; it must tell more."""
 _FLAT_AT_MOST = 1.10
 """What twice the load may gain at most, by its interval, for one step to be a plateau; else it takes two steps."""
 
@@ -265,22 +265,25 @@ def _is_doubtful(trial: Trial, probe: Probed) -> bool:
 
 
 def _may_lead(trial: Trial, probe: Probed) -> bool:
-    """Whether a longer probe could make the candidate the best one so far, or show that it is not."""
+    """Whether the candidate may be the best one so far, and a longer probe would tell more about that."""
     if not probe.valid or probe.missed(trial.case.slo) is not None:
         return False
-    for objective in trial.settings.objectives:
-        value = objective.value(probe.metrics, trial.instances)
-        if value is None or value.low is None or value.high is None:
-            return True
-        if value.high - value.low <= 2 * _NARROW * value.value:
-            continue
-        ranked = rank(trial.results, objective)
-        theirs = ranked[0].value(objective) if ranked else None
-        if theirs is None:
-            return True
-        factor = _factor(trial)
-        higher = objective.better is Better.HIGHER
-        ours, other = stretched(value, 1 if higher else -1, factor), stretched(theirs, -1 if higher else 1, factor)
-        if ours is None or other is None or (ours >= other if higher else ours <= other):
-            return True
-    return False
+    return any(_is_open(trial, probe, objective) for objective in trial.settings.objectives)
+
+
+def _is_open(trial: Trial, probe: Probed, objective: Objective) -> bool:
+    ours = objective.value(probe.metrics, trial.instances)
+    if ours is None or ours.low is None or ours.high is None:
+        return True
+    width = (ours.high - ours.low) / 2 / max(ours.value, 1e-12)
+    ranked = rank(trial.results, objective)
+    theirs = ranked[0].value(objective) if ranked else None
+    if theirs is None:
+        return width > _WIDE
+    factor, side = _factor(trial), 1 if objective.better is Better.HIGHER else -1
+    best, their_worst = stretched(ours, side, factor), stretched(theirs, -side, factor)
+    if best is not None and their_worst is not None and side * best < side * their_worst:
+        return False
+    worst, their_best = stretched(ours, -side, factor), stretched(theirs, side, factor)
+    leads = worst is not None and their_best is not None and side * worst > side * their_best
+    return width > (_WIDE if leads else _NARROW)
