@@ -40,9 +40,16 @@ class Probed:
         """Inferences per second; 0 where there were none."""
         return self.metrics["throughput"].value if "throughput" in self.metrics else 0.0
 
-    def missed(self, slo: SLO, *, delay: float = 0.0) -> Bound | None:
-        """Return the first upper bound that its values exceed, latencies by more than ``delay`` seconds; else None."""
-        return next((bound for bound in _upper(slo) if self._value(bound) > _limit(bound, delay)), None)
+    def missed(self, slo: SLO, *, delay: float = 0.0, room: float = 0.0) -> Bound | None:
+        """Return the first upper bound that its values exceed, latencies by more than ``delay`` seconds; else None.
+
+        ``room`` is the fraction of a limit on latency that must be left.
+        """
+        for bound in _upper(slo):
+            limit = _limit(bound, delay)
+            if self._value(bound) > (limit * (1 - room) if _is_latency(bound) else limit):
+                return bound
+        return None
 
     def surely_missed(self, slo: SLO, *, delay: float = 0.0) -> Bound | None:
         """Return the first upper bound that the whole of an interval exceeds; None where there is none."""

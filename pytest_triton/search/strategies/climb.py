@@ -23,6 +23,8 @@ SAME = 1.02
 LARGEST = 1024
 """The largest concurrency that is looked at."""
 _LARGEST_GUESS = 256
+_ROOM = 0.04
+"""Share of a limit on latency that is left where possible."""
 _KEPT_UP = 0.97
 """Share of an offered rate that must be answered within the measurement: below, requests pile up."""
 _FIRST_RATE = 0.8
@@ -75,7 +77,9 @@ class Climb:
         places = [place for load, place in last.items() if load.open_loop == self.load.open_loop]
         if not places:
             return len(probes) - 1
-        kept = [place for place in places if self._keeps(probes[place])]
+        kept = [place for place in places if self.keeps(probes[place])]
+        # What lies on a bound could not be shown to keep it at the end of the search.
+        kept = [place for place in kept if probes[place].missed(self.slo, room=_ROOM) is None] or kept
         able = [place for place in kept if probes[place].reaches(self.slo)] or kept
         if not able:
             return min(places, key=lambda place: (not probes[place].valid, amount(probes[place].load)))
@@ -90,7 +94,8 @@ class Climb:
         worth, least = self._worth(probe)
         return worth >= best or (worth * SAME >= best and least * GAIN >= best)
 
-    def _keeps(self, probe: Probed) -> bool:
+    def keeps(self, probe: Probed) -> bool:
+        """Tell whether a probe keeps every upper bound by its values, and the server keeps up with its load."""
         return probe.valid and probe.missed(self.slo) is None and (not probe.load.open_loop or _keeps_up(probe))
 
     def _worth(self, probe: Probed) -> tuple[float, float]:
@@ -177,8 +182,8 @@ class Climb:
         if capacity <= 0:
             return None
         rates = {probe.load.rate: probe for probe in probes if isinstance(probe.load.rate, int | float)}
-        too_much = min((r for r, probe in rates.items() if not self._keeps(probe)), default=capacity)
-        kept = max((r for r, probe in rates.items() if r < too_much and self._keeps(probe)), default=None)
+        too_much = min((r for r, probe in rates.items() if not self.keeps(probe)), default=capacity)
+        kept = max((r for r, probe in rates.items() if r < too_much and self.keeps(probe)), default=None)
         if kept is None:
             rate = _FIRST_RATE * capacity if not rates else too_much / 2
             return self._at_rate(rate) if rate >= _LEAST_SHARE * capacity else None

@@ -40,4 +40,6 @@ class Exhaustive:
         if following is not None:
             return Probe(following, effort_at(following))
         chosen = climb.choose(trial.probes)
-        return Probe(trial.probes[chosen].load, self.effort) if trial.probes[chosen].valid else conclude(trial, chosen)
+        probe = trial.probes[chosen]
+        again = any(other is not probe and other.load == probe.load for other in trial.probes)
+        return Probe(probe.load, self.effort) if probe.valid and not again else conclude(trial, chosen)

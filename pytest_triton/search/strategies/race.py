@@ -53,7 +53,7 @@ class Race:
         if trial.probes and _is_doubtful(trial, trial.probes[-1]):
             return Probe(trial.probes[-1].load, long_for(trial.case.slo))
         if is_settled(climb, trial.probes):
-            return conclude(trial, _settled_at(trial, climb))
+            return conclude(trial, len(trial.probes) - 1)
         load = climb.next(trial.probes)
         if load is not None:
             return Probe(load, effort_at(load))
@@ -73,9 +73,12 @@ def climb_of(trial: Trial) -> Climb:
 
 
 def is_settled(climb: Climb, probes: Sequence[Probed]) -> bool:
-    """Tell whether the last probe was one more at the load that was found. What it says moves no load any more."""
+    """Tell whether the last probe was one more at the load that was found, and keeps the SLO there.
+
+    A throughput that came out otherwise moves the load no more.
+    """
     again = any(probe.load == probes[-1].load for probe in probes[:-1])
-    return again and climb.next(probes[:-1]) is None
+    return again and climb.keeps(probes[-1]) and climb.next(probes[:-1]) is None
 
 
 def is_declared(load: Load) -> bool:
@@ -248,12 +251,6 @@ def _finish(trial: Trial, chosen: int) -> Step:
     if again == 1 and probe.valid and (_is_doubtful(trial, probe) or _may_lead(trial, probe)):
         return Probe(probe.load, long_for(trial.case.slo))
     return conclude(trial, chosen)
-
-
-def _settled_at(trial: Trial, climb: Climb) -> int:
-    last = len(trial.probes) - 1
-    probe = trial.probes[last]
-    return last if probe.valid and probe.missed(trial.case.slo) is None else climb.choose(trial.probes)
 
 
 def _is_doubtful(trial: Trial, probe: Probed) -> bool:
