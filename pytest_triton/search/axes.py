@@ -37,6 +37,12 @@ class Axis:
         numbers = [value for value in self.written if isinstance(value, int | float) and not isinstance(value, bool)]
         return len(numbers) == len(self.written) and all(a < b for a, b in itertools.pairwise(numbers))
 
+    @property
+    def visiting(self) -> range:
+        """The indices of the values in the order they are best visited."""
+        indices = range(len(self.values))
+        return indices[::-1] if self.path == "max_batch_size" and self.ascending else indices
+
     def is_inside(self, other: Axis) -> bool:
         """Tell whether it varies a field inside the one that ``other`` varies."""
         return self.path.startswith(f"{other.path}.")

@@ -164,14 +164,15 @@ class Space:
         """Yield every combination once, neighbours differing by what is cheap to change.
 
         Those that differ in the load alone come next to each other, then those that differ in what Triton changes in
-        place; otherwise the order is the declared one, as it is in the ids. Where an outer field is removed the axes
-        inside it mean nothing, so there is one combination for all their values.
+        place; otherwise the order is the declared one, as it is in the ids, but for the largest batch: the larger one
+        comes first, because it mostly wins, and what it has shown lets others be dropped early. Where an outer field
+        is removed the axes inside it mean nothing, so there is one combination for all their values.
         """
         # A stable sort: what changes slowest first, and the declared order within each kind.
         visited = sorted(self.axes, key=lambda axis: axis.pace)
         paths = [axis.path for axis in visited]
         inner = [axis for axis in visited if self._around[axis.path]]
-        for indices in itertools.product(*(range(len(axis.values)) for axis in visited)):
+        for indices in itertools.product(*(axis.visiting for axis in visited)):
             choice = dict(zip(paths, indices, strict=True))
             # Of the values that mean nothing the first one stands for all.
             if any(choice[axis.path] and not self.matters(axis, choice) for axis in inner):

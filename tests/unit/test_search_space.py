@@ -59,16 +59,16 @@ def test_the_space_of_the_guide() -> None:
     )
 
 
-def test_the_load_changes_fastest_then_what_triton_changes_in_place() -> None:
+def test_the_load_changes_fastest_then_what_triton_changes_in_place_and_large_batches_come_first() -> None:
     assert ids({"concurrency": [1, 4], "instance_count": [1, 2], "max_batch_size": [4, 8]}) == [
-        "c1-i1-b4",
-        "c4-i1-b4",
-        "c1-i2-b4",
-        "c4-i2-b4",
         "c1-i1-b8",
         "c4-i1-b8",
         "c1-i2-b8",
         "c4-i2-b8",
+        "c1-i1-b4",
+        "c4-i1-b4",
+        "c1-i2-b4",
+        "c4-i2-b4",
     ]
 
 
@@ -88,7 +88,7 @@ def test_inside_a_removed_field_nothing_is_varied() -> None:
     [
         ("max_queue_delay", ["100us", "2ms", 0], ["d100us", "d2000us", "d0us"]),
         ("preferred_batch_size", [[4, 8], [16]], ["p4.8", "p16"]),
-        ("max_batch_size", [0, 8], ["b0", "b8"]),
+        ("max_batch_size", [0, 8], ["b8", "b0"]),
         ("graph_level", [-1, 1], ["gm1", "g1"]),
         ("instance_kind", ["KIND_CPU", "KIND_GPU"], ["cpu", "gpu"]),
         ("response_cache.enable", [True, False], ["rc1", "rc0"]),
