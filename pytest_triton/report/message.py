@@ -140,6 +140,7 @@ def _worst_miss(record: Record) -> float | None:
     misses = []
     for check in record.checks:
         value, limit = check["value"], check["limit"]
-        if check["outcome"] == "FAIL" and value and limit:
+        # A probe may be too short to show what its value says.
+        if value and limit:
             misses.append((value / limit if check["direction"] == Better.LOWER.value else limit / value) - 1)
-    return max(misses, default=None)
+    return max((miss for miss in misses if miss > 0), default=None)

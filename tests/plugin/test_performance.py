@@ -167,14 +167,15 @@ def test_with(triton_perf):
 def test_another_plugin_may_bring_the_strategy(run, pytester):
     pytester.makeconftest(
         """
-        from pytest_triton.search.strategies import Skip
+        from pytest_triton.search.selection import Status
+        from pytest_triton.search.strategies import Drop
 
         class Never:
             name = "never"
-            def decide(self, results, *, elapsed):
-                return Skip("not today")
+            def step(self, trial):
+                return Drop(Status.SKIPPED, "not today")
 
-        def pytest_triton_make_strategy(config, candidates):
+        def pytest_triton_make_strategy(config, candidates, settings):
             return Never()
         """
     )
