@@ -22,9 +22,6 @@ from pytest_triton.verification import Reference, Verified
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-_PATIENCE = 1
-"""Loads that are completed in vain before the server is started anew, which takes about as long as one of them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -59,8 +56,8 @@ def patched(default: ModelConfig, patch: Mapping[str, Value]) -> ModelConfig:
 class Deployer:
     """Puts candidates onto one running server and remembers what is there.
 
-    The server is started anew where a candidate needs other options of ``tritonserver``, and once it has shown that
-    its models' configurations, complete as they are, cost a second each to be completed (see ``switching``).
+    The server is started anew where a candidate needs other options of ``tritonserver``, and before the first load of a
+    complete configuration that it would complete in vain, which costs a second each time (see ``switching``).
     """
 
     server: Server
@@ -70,8 +67,6 @@ class Deployer:
     _preparation: Preparation = field(init=False)
     _loaded_in: dict[str, float] = field(default_factory=dict)
     """Seconds that the last load of all instances took, by what is loaded."""
-    _completed: int = 0
-    """Loads of complete configurations that the server completed in vain."""
 
     def __post_init__(self) -> None:
         self._preparation = Preparation(self.server)
@@ -83,7 +78,6 @@ class Deployer:
                 self._adopt(model)
             else:
                 if self.server.options:
-                    self._completed = 0
                     self.restart({})
                 self._load(Candidate(model), model, None)
         return self._defaults[model]
@@ -173,12 +167,18 @@ class Deployer:
         ]
 
     def _would_load(self, wanted: Mapping[str, ModelConfig]) -> bool:
-        """Say whether to get there takes a load that is no change in place, and nothing else is there to be lost."""
+        """Say whether to get there takes a load, or the end of an instance, and nothing else is there to be lost."""
         loads = (
-            name not in self._there or not changes_in_place(self._there[name][0], configuration)
+            name not in self._there
+            or not changes_in_place(self._there[name][0], configuration)
+            or self._gone(name, configuration) > 0
             for name, configuration in wanted.items()
         )
         return self._there.keys() <= wanted.keys() and any(loads)
+
+    def _gone(self, name: str, wanted: ModelConfig) -> int:
+        """Count the instances under ``name`` that would have to end in place; negative where some are to come."""
+        return count_instances(self._there[name][1].configuration) - count_instances(wanted)
 
     def _arrange(self, candidate: Candidate, models: Iterable[str], *, fresh: bool, hurry: bool) -> None:
         """Start the server anew if it must be, or if in a ``hurry`` that saves time from now on."""
@@ -188,17 +188,15 @@ class Deployer:
             self.restart(wished, model=candidate.model)
 
     def _may_stop_completing(self, models: Iterable[str]) -> bool:
-        """Say whether to spare the server the completion of what is complete: it has cost more than a restart does."""
-        if self._completed < _PATIENCE or not self.server.completes or self.server.kind == "remote":
+        """Say whether to spare the server the completion of what is complete: once costs as much as a restart does."""
+        if not self.server.completes or self.server.kind == "remote":
             return False
         return all(needs_no_completion(self.server, self._defaults[model]) for model in models)
 
     def _switch(self, candidate: Candidate, name: str, wanted: ModelConfig, unload_first: bool) -> Deployment:
         """Go from what is served under ``name`` to ``wanted``."""
         there = self._there.get(name)
-        in_vain = self.server.completes and runs_in_python(self.server, wanted)
         if there is None:
-            self._completed += in_vain
             return self._load_anew(candidate, name, wanted)
         before, deployment = there
         if before == wanted:
@@ -207,9 +205,8 @@ class Deployer:
             return deployment
         instances = count_instances(deployment.configuration)
         if changes_in_place(before, wanted):
-            self._hasten(name, wanted, gone=instances - count_instances(wanted))
+            self._hasten(name, wanted, gone=self._gone(name, wanted))
             return self._load(candidate, name, wanted)
-        self._completed += in_vain
         if unload_first or is_short(self.server.usage(), loaded=instances, wanted=count_instances(wanted)):
             self.remove(name)
         return self._load_anew(candidate, name, wanted)

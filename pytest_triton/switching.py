@@ -7,9 +7,9 @@ and one for each load of a model that Triton may complete, since completing it t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_triton.files import mentions
 from pytest_triton.server.base import Server
 
 if TYPE_CHECKING:
@@ -56,15 +56,7 @@ def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
         return True
     if not runs_in_python(server, configuration):
         return False
-    return configuration.backend != _PYTHON or (
-        server.repository is not None and not _mentions(server.repository / configuration.name, _COMPLETES_ITSELF)
-    )
-
-
-def _mentions(folder: Path, word: str) -> bool:
-    """Say whether a Python file in ``folder`` has ``word`` in it, or may have because it cannot be read."""
-    files = list(folder.rglob("*.py"))
-    try:
-        return not files or any(word.encode() in file.read_bytes() for file in files)
-    except OSError:
+    if configuration.backend != _PYTHON:
         return True
+    folder = server.repository / configuration.name if server.repository is not None else None
+    return folder is not None and any(folder.rglob("*.py")) and not mentions(folder, _COMPLETES_ITSELF)

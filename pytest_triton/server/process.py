@@ -207,16 +207,21 @@ class ChildServer(ABC):
             self._version = str(self._control.server_metadata().get("version", ""))
         return problem
 
+    @property
+    def finalizes(self) -> bool:
+        """Whether models must be unloaded before it ends, so that they can finalize."""
+        return True
+
     def stop(self) -> None:
-        """Unload the models, end the process and everything it started, and remove what it left. Safe at any time."""
-        process = self._process
+        """Let the models finalize, end the process and all that it started, remove what it left. Safe at any time."""
+        process, finalizes = self._process, self.finalizes
         try:
-            if process is not None and process.status is None and self._control is not None:
+            if process is not None and process.status is None and self._control is not None and finalizes:
                 unload_all(self._control.address, within=UNLOAD_WITHIN)
         finally:
             # Each thing is forgotten once it is gone: who is interrupted here may call again.
             if process is not None:
-                process.end(grace=GRACE)
+                process.end(grace=GRACE if finalizes else 0)
                 self._process = None
             if self._private is not None:
                 remove_directories([str(self._private)])

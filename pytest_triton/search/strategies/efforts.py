@@ -12,7 +12,7 @@ UNLOADED = Effort(seconds=0.25, requests=12, limit=1.5, warmup=0.1)
 """One request in flight: is its latency anywhere near what is wanted?"""
 SHORT = Effort(seconds=0.4, requests=24, limit=3.0, warmup=0.15)
 """Enough for an interval of the throughput."""
-LONG = Effort(seconds=1.2, requests=64, limit=5.0, warmup=0.25)
+LONG = Effort(seconds=1.0, requests=48, limit=5.0, warmup=0.2)
 """Enough to tell a leader from the rest; who wins is measured anew."""
 _OPEN = replace(SHORT, seconds=0.8, requests=64)
 """Near saturation it takes a while until requests pile up."""

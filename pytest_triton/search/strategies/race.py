@@ -180,9 +180,32 @@ def _step_declared(trial: Trial) -> Step:
             if dropped is not None:
                 return dropped
         return Probe(load, effort_at(load))
-    if len(own) == 1 and (_is_doubtful(trial, trial.probes[own[0]]) or _may_lead(trial, trial.probes[own[0]])):
+    probe = trial.probes[own[0]]
+    if len(own) == 1 and (_is_doubtful(trial, probe) or (_is_at_best(trial, probe) and _may_lead(trial, probe))):
         return Probe(load, long_for(trial.case.slo))
     return conclude(trial, own[-1])
+
+
+def _is_at_best(trial: Trial, probe: Probed) -> bool:
+    """Whether a declared load may be the one that stands for its configuration, and none before it did.
+
+    While throughput grows with the load, a larger one will; and which of the loads on a plateau it is matters little:
+    they are told apart at the end of the search, if that configuration comes there.
+    """
+    if not saturates(trial.settings.objective):
+        return True
+    known = siblings(trial)
+    if any(result.status is Status.MEASURED and _was_long(result) for result, _ in known):
+        return False
+    most = max((amount(each) for each in trial.loads if is_declared(each)), default=amount(probe.load))
+    before = max(
+        (each.throughput for _, each in known if each.valid and amount(each.load) < amount(probe.load)), default=0
+    )
+    return amount(probe.load) >= most or probe.throughput < GAIN * before
+
+
+def _was_long(result: Result) -> bool:
+    return sum(1 for probe in result.probes if probe.load == result.load) > 1
 
 
 def _scout(trial: Trial) -> Load | None:

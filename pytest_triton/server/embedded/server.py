@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_triton.files import mentions
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
@@ -49,6 +50,11 @@ class EmbeddedServer(ChildServer):
     def installation(self) -> Installation | None:
         """Where its parts lie, None before it was started."""
         return self._installation
+
+    @property
+    def finalizes(self) -> bool:
+        """Whether a model's code may say something of its end. Our own backends need none, and Triton takes seconds."""
+        return mentions(self._repository, "finalize")
 
     def _prepare(self, private: Path) -> Launch:
         installation = find_installation(self._python)
