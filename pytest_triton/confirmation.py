@@ -14,12 +14,13 @@ from pytest_triton.case import Case, Load
 from pytest_triton.deployment import Deployment, patched
 from pytest_triton.lineup import Deploy, fits_together, line_up
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import Estimate
+from pytest_triton.metrics import Better, Estimate
 from pytest_triton.protocol import SMOKE, Effort, Watcher
 from pytest_triton.repository.difference import differences
 from pytest_triton.rounds import Rounds, Watch
 from pytest_triton.search.contest import LOOKS, Contest
 from pytest_triton.search.objective import Objective
+from pytest_triton.search.probed import Probed
 from pytest_triton.search.selection import Result, costs, finalists, rank
 from pytest_triton.switching import count_instances
 from pytest_triton.verdict import Outcome, Verdict, judge
@@ -97,7 +98,7 @@ def confirm(
     if not ranked:
         return None
     end = _End(bench, case, by, cases, effort, patience, watch, blocks)
-    end.find_default(ranked)
+    end.find_default(ranked, results)
     outcome: Winner | None = None
     for _ in range(_GROUPS):
         group = end.pick(ranked)
@@ -130,11 +131,12 @@ class _End:
     alike: tuple[str, ...] = field(init=False)
     """The candidates that may win and are just that."""
 
-    def find_default(self, ranked: Sequence[Result]) -> None:
+    def find_default(self, ranked: Sequence[Result], results: Sequence[Result]) -> None:
         """Find the load that serves the default configuration best, and what memory it takes when it is alone.
 
-        A candidate that sets nothing new is the default configuration, and was measured already. Without one, a load
-        that was to be looked for is looked for, so that the gain is not the load's; else it is the leader's.
+        A candidate that sets nothing new is the default configuration, and was measured already, or probed before it
+        was dropped. Without one, a load that was to be looked for is looked for, so that the gain is not the load's;
+        else it is the leader's.
         """
         deployer = self.bench.deployer
         self.configuration = deployer.default(self.case.candidate.model)
@@ -146,6 +148,8 @@ class _End:
         wished = self.case.load
         if same:
             default, metrics = replace(default, load=same[0].load), same[0].metrics
+        elif probed := self._best_probe(results):
+            default, metrics = replace(default, load=probed.load), probed.metrics
         elif wished.rate == "auto" or (wished.concurrency == "auto" and not leader.load.open_loop):
             load = replace(leader.load, concurrency=wished.concurrency, rate=wished.rate)
             deployer.keep_only(default.candidate)
@@ -154,6 +158,21 @@ class _End:
         self.default = self._contender(default, lambda: deployer.deploy(default.candidate), metrics)
         if not self.default.alone:
             self.default = replace(self.default, alone=self._measure_memory())
+
+    def _best_probe(self, results: Sequence[Result]) -> Probed | None:
+        """Return the best of the probes of candidates that set nothing new, those that keep the SLO before others."""
+        probes = [
+            (
+                probe.missed(self.case.slo) is None,
+                value.value if self.by.better is Better.HIGHER else -value.value,
+                probe,
+            )
+            for result in results
+            if self._is_default(result)
+            for probe in result.probes
+            if probe.valid and (value := self.by.value(probe.metrics, result.instances)) is not None
+        ]
+        return max(probes, key=lambda each: each[:2])[2] if probes else None
 
     def _measure_memory(self) -> dict[str, Estimate]:
         """Return the memory in use when the default configuration alone is loaded, and has served a block."""

@@ -144,6 +144,12 @@ def _flat(trial: Trial, known: Sequence[tuple[Result, Probed]]) -> Drop | None:
     steps = list(pairwise(points[each] for each in sorted(points)))[-2:]
     if not steps:
         return None
+    top = max(
+        (probe.throughput for _, probe in known if probe.valid and amount(probe.load) >= amount(load)), default=0.0
+    )
+    if top >= GAIN * steps[-1][1][1].throughput:
+        # One probe at a larger load has shown that there is more to come.
+        return None
     gains = [after.throughput / max(before.throughput, 1e-9) for (_, before), (_, after) in steps]
     (_, before), (result, after) = steps[-1]
     high = after.metrics["throughput"].high
