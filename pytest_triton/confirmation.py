@@ -168,7 +168,7 @@ class _End:
                 probe,
             )
             for result in results
-            if self._is_default(result)
+            if result.probes and self._is_default(result)
             for probe in result.probes
             if probe.valid and (value := self.by.value(probe.metrics, result.instances)) is not None
         ]

@@ -45,7 +45,11 @@ def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> 
             case,
             results,
             by,
-            cases={result.id: search.case(result.id) for result in results if result.status is Status.MEASURED},
+            cases={
+                result.id: search.case(result.id)
+                for result in results
+                if result.probes or result.status is Status.MEASURED
+            },
             effort=perf.effort if left is None or perf.smoke else _within(perf.effort, left),
             patience=PATIENCE if left is None else min(PATIENCE, left),
             watch=state.progress.measuring,

@@ -17,7 +17,7 @@ from pytest_triton.case import Load
 from pytest_triton.metrics import Better
 from pytest_triton.search.objective import Objective
 from pytest_triton.search.probed import Probed, show_load
-from pytest_triton.search.selection import Result, Status, rank
+from pytest_triton.search.selection import NEAR, Result, Status, rank
 from pytest_triton.search.strategies.base import Drop, Keep, Probe, Step, Trial
 from pytest_triton.search.strategies.budget import is_over, out_of_time
 from pytest_triton.search.strategies.climb import GAIN, Climb, amount, guess_saturation, saturates
@@ -185,11 +185,22 @@ def _step_declared(trial: Trial) -> Step:
             dropped = _dominated(trial, _prospects(trial, trial.probes, saturation=amount(trial.probes[0].load)))
             if dropped is not None:
                 return dropped
+            if len(trial.probes) == 1 and _is_behind(trial, trial.probes[0]):
+                # Once more, to be sure, costs less than all the loads below.
+                return Probe(trial.probes[0].load, long_for(trial.case.slo))
         return Probe(load, effort_at(load))
     probe = trial.probes[own[0]]
     if len(own) == 1 and (_is_doubtful(trial, probe) or (_is_at_best(trial, probe) and _may_lead(trial, probe))):
         return Probe(load, long_for(trial.case.slo))
     return conclude(trial, own[-1])
+
+
+def _is_behind(trial: Trial, probe: Probed) -> bool:
+    """Whether a probe at the largest load lies behind the best candidate by what is hardly chance."""
+    objective = trial.settings.objective
+    ours, (leader, *_) = objective.value(probe.metrics, trial.instances), rank(trial.results, objective)
+    theirs = leader.value(objective)
+    return ours is not None and theirs is not None and ours.value < (1 - NEAR) * theirs.value
 
 
 def _is_at_best(trial: Trial, probe: Probed) -> bool:
