@@ -1,4 +1,4 @@
-"""The same results with workers as without, and never two measurements at a time. Searches: ``test_long_searches.py``."""
+"""Workers find the same as one process, and two never measure at a time. Of searches: ``test_long_searches.py``."""
 
 from __future__ import annotations
 
