@@ -227,7 +227,7 @@ def test_best(triton_perf):
             "holds 4, more than max_batch_size 2; 1 by exclude=",
         ]
     )
-    assert ids_of(result)[-6:] == ["i1-b4-p4", "i2-b4-p4", "i3-b4-p4", "i1-b8-p4", "i2-b8-p4", "best"]
+    assert ids_of(result)[-6:] == ["i1-b8-p4", "i2-b8-p4", "i1-b4-p4", "i2-b4-p4", "i3-b4-p4", "best"]
 
 
 def test_a_space_of_millions_is_collected_as_trials(run):

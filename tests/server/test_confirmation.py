@@ -31,7 +31,7 @@ INITIALIZE = """import json
         parameters = json.loads(args["model_config"])["parameters"]
         self.seconds = float(parameters["seconds"]["string_value"]) if parameters else 0.02"""
 CASE = Case(Candidate("sleeping"), Load(concurrency=4), Inputs({"X": (4,)}))
-SHORT = Effort(warmup=0.2, seconds=0.5, limit=1.0)
+SHORT = Effort(warmup=0.2, seconds=0.5, limit=5.0)
 
 
 @pytest.fixture(scope="module")
