@@ -110,9 +110,10 @@ def test_nothing_survives_when_a_fork_of_the_parent_does(python_models: Path, tm
 
 def test_ctrl_c_reaches_the_parent_and_not_the_server(python_models: Path, tmp_path: Path, run_script: RunScript):
     parent = run_script(
-        TELL
+        SERVE
         + """
     try:
+        print(server.pid, flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(0.3)
