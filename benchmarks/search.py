@@ -1,12 +1,11 @@
 """Our search against Model Analyzer: the same model, the same space, the same machine, in turn.
 
-    python benchmarks/search.py --parts alexnet network quality switch
+    python benchmarks/search.py --parts alexnet network quality
 
 ``alexnet``  AlexNet without batching: instances 1-3 at concurrencies 1, 2, 4, 8
 ``network``  a small batching perceptron: instances 1-3, largest batch 1-32, concurrency 1-64, against Model Analyzer's
              brute and its quick mode
 ``quality``  how often a search of the network ends within 3 % of the true best, by strategy
-``switch``   what it takes to go from one configuration to another: in place, by a reload, by a restart
 
 What is timed is a whole command from its start to its end, its servers and their ends included: ``model-analyzer
 profile`` in its local launch mode without reports, and ``pytest`` on a generated test file, the confirmation of the
@@ -45,14 +44,14 @@ from typing import Any
 from _model_analyzer import ModelAnalyzer, install
 from _perf_analyzer import PerfAnalyzer, fetch
 from _search_models import MODELS, Model, Point
-from _search_truth import configured, measure_truth, send, serve
+from _search_truth import measure_truth, send, serve
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.repository.configuration import read
 from pytest_triton.repository.patch import apply
 
 CLOSE = 0.03
-PARTS = ("alexnet", "network", "quality", "switch")
+PARTS = ("alexnet", "network", "quality")
 MODES = {"alexnet": ("brute",), "network": ("brute", "quick")}
 ASKED = {("alexnet", "brute"): 8, ("network", "brute"): 15, ("network", "quick"): 5}
 """How many times as long as ours its search is to take, at least."""
@@ -258,35 +257,6 @@ def judge_quality(
         )
 
 
-def time_switches(
-    model: Model, repository: Path, options: argparse.Namespace, keep: Callable[[str, Any], None]
-) -> None:
-    """Go between two configurations of ``model`` in every way there is."""
-    one, two = (configured(repository, model.name, Point(count, None, 1)) for count in (1, 2))
-    other = apply(one, {"parameters.intra_op_thread_count": 1})
-    times: dict[str, list[float]] = {"in place": [], "reload": [], "restart": []}
-    with tempfile.TemporaryDirectory(prefix="switch-") as output, serve(repository, Path(output)) as server:
-
-        def switch(way: str, configuration: ModelConfig) -> None:
-            began = time.monotonic()
-            if way == "restart":
-                server.stop()
-                server.start()
-            server.control.load(model.name, configuration)
-            times[way].append(time.monotonic() - began)
-
-        server.control.load(model.name, one)
-        for _ in range(options.switches):
-            switch("in place", two)
-            switch("in place", one)
-            switch("reload", other)
-            switch("reload", one)
-            switch("restart", one)
-    keep("switch", {"model": model.name, **times})
-    for way, values in times.items():
-        print(f"| {model.name} | {way} | {statistics.median(values):.2f} | {min(values):.2f} to {max(values):.2f} |")
-
-
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -311,7 +281,6 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, metavar="PATH", help="where the truth is kept and taken from")
     parser.add_argument("--truth-rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--truth-seconds", type=float, default=2.0, help="per round (default: %(default)s)")
-    parser.add_argument("--switches", type=int, default=5, help="of each kind, or twice (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds of a search (default: %(default)s)")
     parser.add_argument("--results", type=Path, metavar="PATH", help="where each run is added, a line of JSON each")
     parser.add_argument("--show", action="store_true", help="print the end of what pytest prints")
@@ -340,11 +309,6 @@ def main() -> None:
 
         for part in options.parts:
             print(f"\n{part}", flush=True)
-            if part == "switch":
-                print("| model | way | median seconds | from, to |\n|---|---|---|---|")
-                for model in MODELS.values():
-                    time_switches(model, repository(model), options, keep)
-                continue
             model = MODELS["network" if part == "quality" else part].within(
                 options.instances, options.batches, options.concurrencies
             )

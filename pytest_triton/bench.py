@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from pytest_triton.case import Case, digest
+from pytest_triton.case import Case, Load, digest
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.errors import UnusableReference
 from pytest_triton.load.base import Engine
@@ -110,10 +110,7 @@ class Bench:
             point = replace(case, load=load)
             short = _at_most(probe_effort(effort_at(load)), effort)
             measurement = self.measure(point, deployment, short, reference=reference, watch=watch)
-            verdict = judge(measurement, case.slo)
-            probes.append(
-                Probed(load, measurement.metrics, verdict.outcome.value, verdict.reason, measurement.requests)
-            )
+            probes.append(probed(load, measurement, judge(measurement, case.slo)))
         return replace(case, load=probes[climb.choose(probes)].load)
 
     def measure(
@@ -136,6 +133,11 @@ class Bench:
             reference=reference,
             watch=watch,
         )
+
+
+def probed(load: Load, measurement: Measurement, verdict: Verdict) -> Probed:
+    """Return what a measurement at ``load`` showed to whoever looks for the best one."""
+    return Probed(load, measurement.metrics, verdict.outcome.value, verdict.reason, measurement.requests)
 
 
 def probe_effort(effort: ProbeEffort) -> Effort:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,9 +10,10 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load.base import Engine
 from pytest_triton.measurement import Measurement
 from pytest_triton.metrics import Better, Estimate, Metric
+from pytest_triton.rounds import Rounds, Watch
+from pytest_triton.search.contest import FLOOR, Contest
 from pytest_triton.search.objective import Objective, objective
 from pytest_triton.server.base import Server
-from pytest_triton.statistics import CONFIDENCE
 from pytest_triton.verdict import Outcome
 
 PAIRS = 8
@@ -24,8 +24,6 @@ SECONDS = 1.0
 """Length of a block, but for its warm-up."""
 TOLERANCE = 0.05
 """By how much a metric may get worse, as a fraction of what it was."""
-FLOOR = 0.01
-"""What two measurements of the same thing may differ by on a quiet machine, as a fraction."""
 
 __all__ = ["Comparison", "Contender", "compare", "judge_change"]
 
@@ -60,40 +58,30 @@ def compare(
     settled: Callable[[Estimate], bool] | None = None,
     seconds: float = 0.0,
     seed: int = 0,
-    watch: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Measure both in ``pairs`` blocks of ``seconds`` each (0: ``SECONDS``), in random order within a pair.
 
     A block of a load that changes lasts a whole cycle of it at least.
 
     With several ``looks`` the pairs double from one to the next (8, 16, 32), until ``settled`` says of the gain that it
-    decides; each look has its share of the interval's error.
-
-    Every block has fresh connections; both of a pair have the same arrivals. The order is drawn from ``seed``.
-    ``watch`` is told how many blocks of how many are done. (Randomized multiple interleaved trials: Abedi & Brecht,
-    ICPE 2017.)
+    decides; each look has its share of the interval's error. Every block has fresh connections. See ``Rounds`` for the
+    order, which is drawn from ``seed``, and ``watch``.
     """
     by = by if isinstance(by, Objective) else objective(by.name)
     bout = Bout(server, engine, deployer, by, Pace(seconds or SECONDS, warmup=0.2))
-    order = random.Random(seed)
     sides = [Side(first), Side(second)]
-    values: tuple[list[float], list[float]] = [], []
-    for look in range(looks):
-        most = pairs * 2**look
-        for pair in range(pairs * 2 ** (look - 1) if look else 0, most):
-            turn = [0, 1]
-            order.shuffle(turn)
-            for done, index in enumerate(turn):
-                values[index].append(sides[index].take_turn(bout, seed + pair))
-                if watch is not None:
-                    watch(2 * pair + done + 1, 2 * most)
-        quotients = [by.quotient(ours, theirs) for theirs, ours in zip(*values, strict=True)]
-        gain = by.gain_of(quotients, 1 - (1 - CONFIDENCE) / looks)
-        if settled is not None and settled(gain):
+    contest = Contest(by, costs=(0, 0), looks=[pairs * 2**look for look in range(looks)])
+    rounds = Rounds(contest, sides, bout, watch, seed)
+    for most in contest.looks:
+        rounds.reach(most, (0, 1))
+        if settled is not None and settled(contest.gain(1)):
             break
     deployment = sides[1].deployment
     assert deployment is not None
-    return Comparison(sides[0].measurement(), sides[1].measurement(), gain, deployment, len(quotients))
+    return Comparison(
+        sides[0].measurement(), sides[1].measurement(), contest.gain(1), deployment, len(contest.values[0])
+    )
 
 
 def judge_change(gain: Estimate, by: Metric, *, tolerance: float = TOLERANCE, floor: float = FLOOR) -> Outcome:

@@ -148,7 +148,7 @@ class _End:
         wished = self.case.load
         if same:
             default, metrics = replace(default, load=same[0].load), same[0].metrics
-        elif probed := self._best_probe(results):
+        elif probed := self._best_probe(results, open_loop=leader.load.open_loop):
             default, metrics = replace(default, load=probed.load), probed.metrics
         elif wished.rate == "auto" or (wished.concurrency == "auto" and not leader.load.open_loop):
             load = replace(leader.load, concurrency=wished.concurrency, rate=wished.rate)
@@ -159,20 +159,21 @@ class _End:
         if not self.default.alone:
             self.default = replace(self.default, alone=self._measure_memory())
 
-    def _best_probe(self, results: Sequence[Result]) -> Probed | None:
-        """Return the best of the probes of candidates that set nothing new, those that keep the SLO before others."""
-        probes = [
-            (
-                probe.missed(self.case.slo) is None,
-                value.value if self.by.better is Better.HIGHER else -value.value,
-                probe,
-            )
-            for result in results
-            if result.probes and self._is_default(result)
-            for probe in result.probes
-            if probe.valid and (value := self.by.value(probe.metrics, result.instances)) is not None
-        ]
-        return max(probes, key=lambda each: each[:2])[2] if probes else None
+    def _best_probe(self, results: Sequence[Result], *, open_loop: bool) -> Probed | None:
+        """Return the best of the probes of candidates that set nothing new, those that keep the SLO before others.
+
+        Only of those of one kind of load: what a rate and a concurrency come to cannot be compared.
+        """
+        found: list[tuple[tuple[bool, float], Probed]] = []
+        for result in results:
+            if not result.probes or not self._is_default(result):
+                continue
+            for probe in result.probes:
+                value = self.by.value(probe.metrics, result.instances)
+                if probe.valid and probe.load.open_loop is open_loop and value is not None:
+                    worth = value.value if self.by.better is Better.HIGHER else -value.value
+                    found.append(((probe.missed(self.case.slo) is None, worth), probe))
+        return max(found, key=lambda each: each[0])[1] if found else None
 
     def _measure_memory(self) -> dict[str, Estimate]:
         """Return the memory in use when the default configuration alone is loaded, and has served a block."""

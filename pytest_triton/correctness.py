@@ -35,6 +35,8 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "BYTES": EXACT,
 }
 """What is allowed by Triton's data type of an output, unless a search says otherwise."""
+NUMBERS = tuple(name for name in TOLERANCES if name not in ("BOOL", "BYTES"))
+"""The types that another tolerance can be given for."""
 _NUMPY = {"float16": "FP16", "bfloat16": "BF16", "float32": "FP32", "float64": "FP64", "bool": "BOOL"}
 _LONGEST = 60
 """Characters of a string that is shown."""

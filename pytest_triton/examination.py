@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_triton.case import Candidate, Case, Inputs, Load
 from pytest_triton.deployment import Deployer, Deployment
+from pytest_triton.repository.backend import backend_of
 from pytest_triton.repository.configuration import normalise, read
 from pytest_triton.repository.layout import ModelFolder, find_model
 from pytest_triton.server.embedded.missing import embedded_backends
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 ENSEMBLE = "ensemble"
-_BACKENDS = {
-    "model.onnx": "onnxruntime",
-    "model.py": "python",
-    "model.plan": "tensorrt",
-    "model.pt": "pytorch",
-    "model.graphdef": "tensorflow",
-    "model.savedmodel": "tensorflow",
-    "model.xml": "openvino",
-    "model.dali": "dali",
-}
-"""What Triton takes a model for, by its file, where no configuration names a backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +62,7 @@ def find_backend(folder: ModelFolder) -> Backend:
     written = _read(folder)
     if written is not None and written.ensemble_scheduling.step:
         return _ensemble(folder, written)
-    name = normalise(written).backend if written is not None else ""
-    if not name:
-        files = [file.name for version in folder.versions for file in (folder.path / str(version)).iterdir()]
-        name = next((_BACKENDS[file] for file in files if file in _BACKENDS), "")
+    name = backend_of(folder.path, written)
     if not name:
         return Backend("unknown", "nothing in its folder says which backend serves it")
     own = any(folder.path.rglob(f"libtriton_{name}.so")) or name in embedded_backends()

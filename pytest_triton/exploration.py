@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_triton.bench import Bench, Evaluation, probe_effort
+from pytest_triton.bench import Bench, Evaluation, probe_effort, probed
 from pytest_triton.case import Candidate
 from pytest_triton.deployment import Deployment, patched
 from pytest_triton.errors import MeasurementError
@@ -113,10 +113,7 @@ class _Exploration:
             case, deployment, probe_effort(step.effort), reference=self.reference, watch=self.watch
         )
         verdict = judge(measurement, case.slo)
-        probed = Probed(
-            step.load, measurement.metrics, verdict.outcome.value, verdict.reason, requests=measurement.requests
-        )
-        self.trial = replace(self.trial, probes=(*self.trial.probes, probed))
+        self.trial = replace(self.trial, probes=(*self.trial.probes, probed(step.load, measurement, verdict)))
         return measurement, verdict
 
     def _end(self, step: Drop | Keep, deployment: Deployment, done: list[tuple[Measurement, Verdict]]) -> Explored:

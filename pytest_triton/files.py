@@ -1,4 +1,4 @@
-"""Files written at once or not at all, and what Python files say."""
+"""Files written at once or not at all."""
 
 from __future__ import annotations
 
@@ -20,11 +20,3 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def mentions(folder: Path, word: str) -> bool:
-    """Say whether a Python file in ``folder`` has ``word`` in it, or may have because it cannot be read."""
-    try:
-        return any(word.encode() in file.read_bytes() for file in folder.rglob("*.py"))
-    except OSError:
-        return True

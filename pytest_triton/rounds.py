@@ -42,7 +42,7 @@ class Rounds:
         began = time.monotonic()
         looks = self.contest.looks
         for number, look in enumerate(looks):
-            self._reach(look, self.contest.active)
+            self.reach(look, self.contest.active)
             self.contest.drop()
             if self.contest.settled() or number + 1 == len(looks):
                 return
@@ -55,9 +55,10 @@ class Rounds:
         """Let a contender that was dropped meet the first one again, until both have been in so many rounds."""
         missing = rounds - len(self.contest.values[number])
         if missing > 0:
-            self._reach(self._rounds + missing, [0, number])
+            self.reach(self._rounds + missing, [0, number])
 
-    def _reach(self, rounds: int, contenders: Sequence[int]) -> None:
+    def reach(self, rounds: int, contenders: Sequence[int]) -> None:
+        """Let the contenders with these numbers meet until there were so many rounds in all."""
         total = self._blocks + (rounds - self._rounds) * len(contenders)
         for place in range(self._rounds, rounds):
             turn = list(contenders)

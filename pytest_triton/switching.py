@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_triton.files import mentions
+from pytest_triton.repository.python_code import may_define
 from pytest_triton.server.base import Server
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def runs_in_python(server: Server, configuration: ModelConfig) -> bool:
 def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
     """Say whether Triton would change nothing by completing ``configuration``, which it completed once, and saves time.
 
-    So it is with a model whose Python code, all of it in its own folder, says nothing about its configuration.
+    So it is with a model whose Python code, all of it in its own folder, completes no configuration itself.
     """
     if configuration.ensemble_scheduling.step:
         return True
@@ -59,4 +59,4 @@ def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
     if configuration.backend != _PYTHON:
         return True
     folder = server.repository / configuration.name if server.repository is not None else None
-    return folder is not None and any(folder.rglob("*.py")) and not mentions(folder, _COMPLETES_ITSELF)
+    return folder is not None and any(folder.rglob("*.py")) and not may_define(folder, _COMPLETES_ITSELF)

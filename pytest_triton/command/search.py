@@ -17,7 +17,7 @@ from pytest_triton.command.generated import SearchTest
 from pytest_triton.command.models import find_named
 from pytest_triton.command.settings import find_settings
 from pytest_triton.command.values import read_list, read_value, split_pair
-from pytest_triton.correctness import TOLERANCES
+from pytest_triton.correctness import NUMBERS
 from pytest_triton.errors import AxisError, UsageError, nearest
 from pytest_triton.quantities import Unit, parse
 from pytest_triton.search.objective import objectives
@@ -246,8 +246,8 @@ def _read_tolerances(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     tolerances: dict[str, tuple[float, ...]] = {}
     for text in texts:
         name, numbers = split_pair("--tolerance", text, "FP32=0.001,1e-5")
-        if name not in TOLERANCES:
-            raise UsageError(f"--tolerance {text}: there is no data type {name!r}", hint=nearest(name, TOLERANCES))
+        if name not in NUMBERS:
+            raise UsageError(f"--tolerance {text}: there is no data type {name!r}", hint=nearest(name, NUMBERS))
         with _named(f"--tolerance {name}"):
             values = [read_value(number) for number in numbers.split(",")]
         if len(values) != 2 or not all(type(value) in (int, float) and 0 <= value < math.inf for value in values):

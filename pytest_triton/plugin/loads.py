@@ -43,9 +43,9 @@ def read_value(name: str, value: Any, folder: Path) -> Any:
 
     Raises ``UsageError`` when the field cannot have it.
     """
-    if name == "concurrency" and not (value in (None, "auto") or _is_count(value)):
+    if name == "concurrency" and not (value in (None, "auto") or is_count(value)):
         raise UsageError(f"concurrency={value!r}", hint="write a number of requests in flight, at least 1, or 'auto'")
-    if name == "batch_size" and not _is_count(value):
+    if name == "batch_size" and not is_count(value):
         raise UsageError(f"batch_size={value!r}", hint="write a number, at least 1")
     if name == "streaming" and not isinstance(value, bool):
         raise UsageError(f"streaming={value!r}", hint="write True or False")
@@ -63,8 +63,9 @@ def read_value(name: str, value: Any, folder: Path) -> Any:
 _CHOICES = {"protocol": ("http", "grpc"), "shared_memory": ("none", "system", "cuda")}
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_count(value: Any, least: int = 1) -> bool:
+    """Tell whether ``value`` is a whole number, at least ``least``."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _rate(value: Any) -> float | Phases | Literal["auto"] | None:
@@ -99,9 +100,9 @@ def _arrivals(value: Any, folder: Path) -> str:
 
 
 def _sequence_length(value: Any) -> int | tuple[int, int] | None:
-    if value is None or _is_count(value):
+    if value is None or is_count(value):
         return value  # type: ignore[no-any-return]
-    if isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value)) and value[0] <= value[1]:
+    if isinstance(value, tuple) and len(value) == 2 and all(map(is_count, value)) and value[0] <= value[1]:
         return value
     raise UsageError(
         f"sequence_length={value!r}", hint="write a number of requests, at least 1, or a pair (low, high) to draw from"

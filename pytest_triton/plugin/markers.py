@@ -16,7 +16,7 @@ from pytest_triton.case import Beside, Inputs, Load, Value
 from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nearest
 from pytest_triton.plugin.beside import read_beside, triton_beside
 from pytest_triton.plugin.keys import MARKERS
-from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
+from pytest_triton.plugin.loads import is_count, is_list, make_load, read_value, triton_load
 from pytest_triton.plugin.search_marker import SearchWish, triton_search
 from pytest_triton.slo import SLO
 from pytest_triton.slo_rules import LOAD_FIELDS, Reading, Rule
@@ -66,9 +66,9 @@ def _input(
     shapes = {} if shape is None else shape
     if not isinstance(shapes, Mapping):
         raise UsageError(f"shape={shapes!r} is no mapping", hint="write shape={'INPUT': [3, 224, 224]}")
-    if not _is_count(seed, 0):
+    if not is_count(seed, 0):
         raise UsageError(f"seed={seed!r} is no integer, at least 0")
-    if not _is_count(count, 1):
+    if not is_count(count, 1):
         raise UsageError(f"count={count!r}", hint="write a number of different requests, at least 1")
     if validate not in ("none", "sample", "all"):
         raise UsageError(f"validate={validate!r}", hint="write 'none', 'sample' or 'all'")
@@ -96,8 +96,8 @@ def _shape(name: str, dims: Any) -> tuple[int | tuple[int, int], ...]:
 
 def _is_size(size: Any) -> bool:
     if isinstance(size, tuple):
-        return len(size) == 2 and all(_is_count(end, 0) for end in size) and size[0] <= size[1]
-    return _is_count(size, 0)
+        return len(size) == 2 and all(is_count(end, 0) for end in size) and size[0] <= size[1]
+    return is_count(size, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,6 @@ _READERS: dict[str, Callable[..., Any]] = {
     "triton_search": triton_search,
     "triton_beside": triton_beside,
 }
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def read(marks: Iterable[pytest.Mark], folder: Path, own: Sequence[pytest.Mark] = ()) -> Wish:

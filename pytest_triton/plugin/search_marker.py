@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pytest_triton.correctness import NUMBERS
 from pytest_triton.errors import UsageError, nearest
+from pytest_triton.plugin.loads import is_count
 from pytest_triton.search.objective import objectives
 from pytest_triton.search.settings import SAMPLERS, STRATEGIES, Settings
 
 RESTARTS = ("needed", "candidate")
-_DATA_TYPES = ("FP16", "BF16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
 _TOLERANCE = "write a number, or one for each data type as in {'FP16': 0.02, 'FP32': (1e-3, 1e-5)}: relative, absolute"
 
 
@@ -67,9 +68,9 @@ def triton_search(
     _check_choice("strategy", strategy, STRATEGIES)
     _check_choice("sampler", sampler, SAMPLERS)
     _check_choice("restart", restart, RESTARTS)
-    if trials is not None and not _is_count(trials, 1):
+    if trials is not None and not is_count(trials, 1):
         raise UsageError(f"trials={trials!r}", hint="write how many candidates to propose, at least 1")
-    if not _is_count(seed, 0):
+    if not is_count(seed, 0):
         raise UsageError(f"seed={seed!r} is no whole number, at least 0")
     if storage is not None and not (isinstance(storage, str | os.PathLike) and os.fspath(storage)):
         raise UsageError(f"storage={storage!r}", hint="write a URL as in 'sqlite:///study.db', or a journal's path")
@@ -107,22 +108,18 @@ def _check_choice(name: str, value: Any, known: Sequence[str]) -> None:
         raise UsageError(f"unknown {name} {value!r}", hint=nearest(value, known))
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
 def _tolerance(wish: Any) -> dict[str, tuple[float, float]]:
     """Read differences by data type. A number alone is the relative one of every floating type, and the absolute."""
     if wish is None:
         return {}
     if not isinstance(wish, Mapping):
         pair = _pair("tolerance", wish)
-        return {name: pair for name in _DATA_TYPES if "FP" in name or name == "BF16"}
+        return {name: pair for name in NUMBERS if "FP" in name or name == "BF16"}
     found: dict[str, tuple[float, float]] = {}
     for name, value in wish.items():
         plain = name.removeprefix("TYPE_") if isinstance(name, str) else name
-        if plain not in _DATA_TYPES:
-            raise UsageError(f"tolerance: there is no data type {name!r}", hint=nearest(str(plain), _DATA_TYPES))
+        if plain not in NUMBERS:
+            raise UsageError(f"tolerance: there is no data type {name!r}", hint=nearest(str(plain), NUMBERS))
         if plain in found:
             raise UsageError(f"tolerance: {plain} stands there twice", hint="name each data type once")
         found[plain] = _pair(f"tolerance of {plain}", value, integer="INT" in plain)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import AxisError, ConfigurationError, nearest
-from pytest_triton.repository.configuration import normalise, read
+from pytest_triton.repository.backend import backend_of
+from pytest_triton.repository.configuration import read
 from pytest_triton.repository.fields import ALIASES
 from pytest_triton.repository.layout import CONFIGURATION, models
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.search.axes import Axis, read_axes
 from pytest_triton.search.default_space import Model, default_axes, is_idle
 from pytest_triton.search.named import are_named, read_named
-from pytest_triton.search.names import LOAD_AXES, Reader
+from pytest_triton.search.names import LOAD_AXES, Reader, other_model
 from pytest_triton.search.space import Expansion, Space, SpacePoint
 
 if TYPE_CHECKING:
@@ -118,8 +119,6 @@ def _names(axes: Sequence[Axis]) -> dict[str, str]:
 
 def _check_models(paths: set[str], model: str, repository: Path | None) -> None:
     """Raise ``AxisError`` for an axis on another model that the repository does not have."""
-    from pytest_triton.search.names import other_model
-
     others = {other for path in paths if (other := other_model(path))}
     if model in others:
         raise AxisError(f"{model}: is the model of the search itself", hint="Name its fields without the model.")
@@ -182,7 +181,8 @@ class Refusals:
 
 
 def _facts(model: str, config: ModelConfig | None, repository: Path | None, cores: int) -> Model:
-    backend = _backend(model, config, repository)
+    # Without a repository at hand there is no configuration, either.
+    backend = backend_of(repository / model, config) if repository is not None else ""
     if config is None:
         return Model(backend, cores=cores)
     scheduler = config.WhichOneof("scheduling_choice")
@@ -207,17 +207,6 @@ def _facts(model: str, config: ModelConfig | None, repository: Path | None, core
         accelerated=config.optimization.HasField("execution_accelerators"),
         cores=cores,
     )
-
-
-def _backend(model: str, config: ModelConfig | None, repository: Path | None) -> str:
-    """Return a model's backend, by config.pbtxt or by the name of its file, as Triton does."""
-    if config is not None and (named := normalise(config).backend):
-        return str(named)
-    if repository is not None and any((repository / model).glob("*/model.onnx")):
-        return "onnxruntime"
-    if repository is not None and any((repository / model).glob("*/model.plan")):
-        return "tensorrt"
-    return ""
 
 
 def _describe(axes: Sequence[Axis]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_triton.files import mentions
+from pytest_triton.repository.python_code import may_define
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
@@ -53,8 +53,8 @@ class EmbeddedServer(ChildServer):
 
     @property
     def finalizes(self) -> bool:
-        """Whether a model's code may say something of its end. Our own backends need none, and Triton takes seconds."""
-        return mentions(self._repository, "finalize")
+        """Whether a model's code may finalize. Our own backends do not, and Triton takes a second for each instance."""
+        return may_define(self._repository, "finalize")
 
     def _prepare(self, private: Path) -> Launch:
         installation = find_installation(self._python)
