@@ -14,6 +14,7 @@ from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
 from pytest_triton.results.record import Record
 from pytest_triton.search.objective import Objective
+from pytest_triton.search.selection import Status
 from pytest_triton.tail import estimate_tail
 from pytest_triton.verdict import Check, Outcome
 
@@ -23,6 +24,8 @@ _WORDS = {
     Outcome.INCONCLUSIVE: "UNDECIDED",
     Outcome.ERROR: "UNKNOWN",
 }
+_FAR = 10.0
+"""The part of a bound from which on a miss is told as a multiple of it."""
 _MOST_NAMES = 12
 """Candidates that one line names."""
 
@@ -114,8 +117,10 @@ def no_winner(model: str, by: Objective, records: Sequence[Record]) -> str:
     misses = [(miss, record) for record in records if (miss := _worst_miss(record)) is not None]
     if misses:
         miss, record = min(misses, key=lambda pair: pair[0])
-        lines += ["", f"  Nearest miss: {record.point}, {miss:.1%} beyond its bound ({record.reason})"]
-    lines.append(f"  Relax the SLO, or widen the space; the objective was {by.name}.")
+        beyond = f"{miss:.1%} beyond its bound" if miss < _FAR else f"{miss + 1:,.0f} times its bound"
+        lines += ["", f"  Nearest miss: {record.point}, {beyond} ({record.reason})"]
+    what = "Relax the SLO" if Status.INFEASIBLE.value in counts else "Mend what the reasons name"
+    lines.append(f"  {what}, or widen the space; the objective was {by.name}.")
     return "\n".join(lines)
 
 

@@ -148,4 +148,12 @@ def test_the_nearest_miss_is_the_one_by_the_least_factor() -> None:
     assert first == "m: no configuration can win: 3 infeasible, 20 unloadable of 23 candidates"
     assert "  Nearest miss: late by half, 50.0% beyond its bound (late by half misses)" in others
     assert "u11 and 8 more: unloadable: no memory" in text
-    assert others[-1].endswith("the objective was p99.")
+    assert others[-1] == "  Relax the SLO, or widen the space; the objective was p99."
+
+
+def test_what_helps_depends_on_what_became_of_the_candidates() -> None:
+    broken = no_winner("m", objective("p99"), [candidate("i1", status="unloadable", reason="no memory")])
+    assert broken.splitlines()[-1] == "  Mend what the reasons name, or widen the space; the objective was p99."
+    check = {"metric": "p99", "direction": "<=", "value": 2.0, "limit": 0.01, "outcome": "FAIL", "margin": -199.0}
+    late = candidate("i2", 90, status="infeasible", reason="misses", checks=(check,))
+    assert "  Nearest miss: i2, 200 times its bound (misses)" in no_winner("m", objective("p99"), [late]).splitlines()
