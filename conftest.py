@@ -1,11 +1,14 @@
-"""This project's own strictness: a run of its tests leaves no process and no shared-memory block behind."""
+"""This project's own strictness: a run of its tests leaves no process and no shared-memory block behind.
+
+What was there when the run began is not its own: an earlier run that was killed has left it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import psutil
@@ -13,16 +16,25 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+_EARLIER = pytest.StashKey[frozenset[str]]()
+
 _SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "pytest-triton-"
 """Begins the name that a server and its blocks share; ten hexadecimal digits follow."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Note which blocks are there already."""
+    session.config.stash[_EARLIER] = frozenset(_blocks())
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run when something of it is still there, after everyone else has cleaned up."""
+    earlier = session.config.stash.get(_EARLIER, frozenset())
     deadline = time.monotonic() + 5
-    while (left := [*_servers(), *_orphaned_blocks()]) and time.monotonic() < deadline:
+    while (left := [*_servers(), *_orphaned_blocks(earlier)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -37,9 +49,14 @@ def _servers() -> list[str]:
     return [command[:150] for command in commands if any(word in command for word in words)]
 
 
-def _orphaned_blocks() -> list[str]:
-    """Name the shared-memory blocks of servers that are gone. Those of another run's servers are not ours to judge."""
-    blocks = [path.name for path in _SHARED_MEMORY.iterdir() if path.name.startswith(_PREFIX)]
+def _blocks() -> list[str]:
+    """Name the shared-memory blocks of servers and load generators, of any run."""
+    return [path.name for path in _SHARED_MEMORY.iterdir() if path.name.startswith(_PREFIX)]
+
+
+def _orphaned_blocks(earlier: Container[str]) -> list[str]:
+    """Name the blocks of servers that are gone, without the ``earlier`` ones and those of another run's servers."""
+    blocks = [name for name in _blocks() if name not in earlier]
     alive = _commands(psutil.process_iter()) if blocks else []
     return [name for name in blocks if not any(name[: len(_PREFIX) + 10] in command for command in alive)]
 
