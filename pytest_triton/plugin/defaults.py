@@ -28,7 +28,10 @@ def pytest_triton_make_server(
     python, _ = options.setting(config, "embedded-python")
     if options.is_remote(config):
         return choose(kind, repository, output=output, headers=options.headers(config), tls=options.tls(config))
-    return choose(kind, repository, output=output, arguments=arguments, python=python or None)
+    program = options.folder(config, "server-path")
+    return choose(
+        kind, repository, output=output, arguments=arguments, python=python or None, program=str(program or "")
+    )
 
 
 @pytest.hookimpl(trylast=True)

@@ -49,6 +49,12 @@ OPTIONS = {
             metavar="auto|embedded|local|URL",
         ),
         Option(
+            "server-path",
+            "",
+            "the program of a local server, as in /opt/tritonserver/bin/tritonserver (default: tritonserver on PATH)",
+            metavar="PATH",
+        ),
+        Option(
             "header",
             "",
             "header for a running server, repeatable; a secret as in 'Authorization: Bearer env:TOKEN', or file:PATH",

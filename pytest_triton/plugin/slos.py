@@ -89,4 +89,5 @@ def _is_embedded(config: pytest.Config) -> bool:
     # Another plugin may bring a server of its own, of which nothing is known before it runs.
     makers = config.hook.pytest_triton_make_server.get_hookimpls()
     ours = all(impl.plugin_name == "triton-defaults" for impl in makers)
-    return ours and resolve_server(options.setting(config, "server")[0]) == "embedded"
+    kind, program = (options.setting(config, name)[0] for name in ("server", "server-path"))
+    return ours and resolve_server(kind, program) == "embedded"

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 KINDS = ("auto", "embedded", "local")
 
 
-def resolve(kind: str) -> str:
-    """Say what ``auto`` means here: ``local`` where a ``tritonserver`` is on PATH, else ``embedded``."""
+def resolve(kind: str, program: str = "") -> str:
+    """Say what ``auto`` means here: ``local`` where a ``program`` is named or on PATH, else ``embedded``."""
     if kind != "auto":
         return kind
-    return "local" if shutil.which(PROGRAM) else "embedded"
+    return "local" if program or shutil.which(PROGRAM) else "embedded"
 
 
 def choose(
@@ -34,13 +34,15 @@ def choose(
     output: Path,
     arguments: Sequence[str] = (),
     python: str | None = None,
+    program: str = "",
     tls: TLS | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
 ) -> Server:
     """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
 
-    ``tls`` and ``headers`` are for one at an address, and for no other. Raises ``OptionError`` for anything else, and
-    where a server of our own lacks a repository to serve.
+    ``python`` is the interpreter of the embedded one, ``program`` the path of a local one. ``tls`` and ``headers`` are
+    for one at an address, and for no other. Raises ``OptionError`` for anything else, and where a server of our own
+    lacks a repository to serve.
     """
     if ":" in kind:
         return RemoteServer(kind, tls=tls, headers=headers)
@@ -51,6 +53,6 @@ def choose(
         )
     if repository is None:
         raise OptionError("there is no model repository to serve", hint="Name one with --triton-repository.")
-    if resolve(kind) == "local":
-        return LocalServer(repository, output=output, arguments=arguments)
+    if resolve(kind, program) == "local":
+        return LocalServer(repository, output=output, program=program or PROGRAM, arguments=arguments)
     return EmbeddedServer(repository, output=output, python=python, arguments=arguments)

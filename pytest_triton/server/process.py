@@ -87,6 +87,10 @@ class ChildServer(ABC):
         Raises ``ServerUnavailable`` when it cannot be started here.
         """
 
+    def _advise_start(self, lines: Sequence[str]) -> str:
+        """Say what to do about a start that failed, by the ``lines`` that it wrote, or ""."""
+        return ""
+
     def _advise(self, reason: str) -> str:
         """Say what to do about Triton's reason for refusing a model, or ""."""
         return ""
@@ -149,10 +153,11 @@ class ChildServer(ABC):
                 if problem is None:
                     return
                 if attempt == START_ATTEMPTS or not self._lost_a_port():
+                    advice = self._advise_start(read_tail(self._output_file))
                     raise ServerStartError(
                         f"the {self.kind} server did not start: {problem}",
                         details=telling_lines(self._output_file),
-                        hint=f"Its log is {self.log}.",
+                        hint=f"{advice} Its log is {self.log}.".lstrip(),
                     )
                 self.stop()
         except BaseException:
