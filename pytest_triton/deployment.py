@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from pytest_triton.case import Candidate, Case, Value
-from pytest_triton.errors import MeasurementError, ModelLoadError, ServerStartError
+from pytest_triton.errors import (
+    MeasurementError,
+    ModelLoadError,
+    PytestTritonError,
+    RequestError,
+    ServerError,
+    ServerStartError,
+)
 from pytest_triton.preparation import Preparation
 from pytest_triton.repository.difference import unapplied
 from pytest_triton.repository.patch import apply, problem
 from pytest_triton.room import is_short
 from pytest_triton.server.base import Server
+from pytest_triton.server.control import serving
 from pytest_triton.server.log import plain
 from pytest_triton.server.options import SWITCH, Options, as_words
 from pytest_triton.switching import changes_in_place, count_instances, needs_no_completion, runs_in_python
@@ -21,6 +30,9 @@ from pytest_triton.verification import Reference, Verified
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+LEAVE_WITHIN = 30.0
+"""How long each step may take by which a server that is not ours is left as it was found, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,8 @@ class Deployer:
     _preparation: Preparation = field(init=False)
     _loaded_in: dict[str, float] = field(default_factory=dict)
     """Seconds that the last load of all instances took, by what is loaded."""
+    _found: dict[str, ModelConfig] = field(default_factory=dict)
+    """What a server that is not ours served before us."""
 
     def __post_init__(self) -> None:
         self._preparation = Preparation(self.server)
@@ -74,19 +88,44 @@ class Deployer:
     def default(self, model: str) -> ModelConfig:
         """Return the model's own configuration, completed by Triton; loads the model the first time."""
         if model not in self._defaults:
-            if self.server.kind == "remote" and self.server.control.model_ready(model):
-                self._adopt(model)
+            if self.server.kind == "remote":
+                self._find(model)
             else:
                 if self.server.options:
                     self.restart({})
                 self._load(Candidate(model), model, None)
         return self._defaults[model]
 
-    def _adopt(self, model: str) -> None:
+    def _find(self, model: str) -> None:
         """Take what a server that is not ours serves already: it may not let us load, and others may be using it."""
-        applied = self.server.control.configuration(model)
-        self._defaults[model], self._cold[model] = applied, {}
-        self._there[model] = applied, Deployment(Candidate(model), model, applied)
+        if self.server.control.model_ready(model):
+            applied = self.server.control.configuration(model)
+            self._defaults[model], self._cold[model] = applied, {}
+            self._there[model] = applied, Deployment(Candidate(model), model, applied)
+            # A copy: what is deployed may be changed by who asked for it.
+            self._found[model] = patched(applied, {})
+            return
+        try:
+            self._load(Candidate(model), model, None)
+        except ServerError as error:
+            error.details = (*error.details, f"it serves {', '.join(serving(self.server.control)) or 'no model'}")
+            raise
+
+    def _require_unchanged(self) -> None:
+        """Raise ``MeasurementError`` where a server that is not ours does not serve any more what was left there."""
+        for name, (_, deployment) in [*self._there.items()]:
+            try:
+                same = self.server.control.configuration(name) == deployment.configuration
+            except RequestError:
+                same = False
+            if not same:
+                for known in (self._there, self._found, self._defaults):
+                    known.pop(name, None)
+                raise MeasurementError(
+                    f"{name}: the server does not serve the configuration any more that was there before",
+                    model=name,
+                    hint="Someone else loads models on it, or several servers share its address: measure one alone.",
+                )
 
     def restart(self, options: Options | None = None, *, model: str = "") -> None:
         """Start the server anew, with other ``options`` of tritonserver if they are given. No model is loaded then.
@@ -122,6 +161,8 @@ class Deployer:
         something else than what was asked for.
         """
         name = name or candidate.model
+        if self.server.kind == "remote":
+            self._require_unchanged()
         others = self._served_with(candidate)
         wanted = {model: patched(self.default(model), patch) for model, patch in others.items()}
         wanted[name] = patched(self.default(candidate.model), candidate.patch)
@@ -245,7 +286,9 @@ class Deployer:
                     f"{candidate.model}: the server does not serve the configuration that was asked for",
                     model=candidate.model,
                     details=[str(gap) for gap in gaps],
-                    hint="Triton, or the backend's auto-complete, changed it; drop the axis or the value.",
+                    hint="Triton, or the backend's auto-complete, changed it; drop the axis or the value."
+                    if self.server.kind != "remote"
+                    else "Do several servers share its address? Name one of them: only one has loaded it.",
                 )
         deployment = Deployment(candidate, name, applied)
         self._there[name] = (applied if wanted is None else wanted, deployment)
@@ -255,7 +298,23 @@ class Deployer:
         """Unload what was deployed here and ``candidate`` does without: it would still count as memory in use."""
         kept = {candidate.model, *candidate.composing, *self._steps(candidate.model)}
         for name in [name for name, (_, there) in self._there.items() if there.candidate.model not in kept]:
-            self.remove(name)
+            self.put_away(name)
+
+    def put_away(self, name: str, *, wait: bool = True) -> None:
+        """Unload what is served under ``name``; what a server that is not ours served before us is given back to it."""
+        found = self._found.get(name)
+        if found is None:
+            self.remove(name, wait=wait)
+        elif name not in self._there or self._there[name][0] != found:
+            self._load(Candidate(name), name, found)
+
+    def leave(self) -> None:
+        """Leave a server that is not ours as it was found, as far as it lets us."""
+        if self.server.kind == "remote":
+            self.server.control.timeout = LEAVE_WITHIN
+            for name in {**self._there, **self._found}:
+                with suppress(PytestTritonError):
+                    self.put_away(name, wait=False)
 
     def count_instances(self) -> int:
         """Count the instances of everything that is deployed."""

@@ -14,6 +14,7 @@ Exception
 │   │   ├── ServerUnavailable  it cannot be started here: what is missing
 │   │   ├── ServerStartError   it was started and did not become ready
 │   │   ├── ServerDied         it ended on its own
+│   │   ├── LoadNotAllowed     it serves what it serves, and loads nothing for us
 │   │   ├── ModelLoadError     Triton refused the model or its configuration
 │   │   └── RequestError       Triton answered a request with an error
 │   ├── InputError             request tensors cannot be made
@@ -127,6 +128,10 @@ class ServerStartError(ServerError):
 
 class ServerDied(ServerError):
     """The server ended on its own; ``details`` hold the log's last lines."""
+
+
+class LoadNotAllowed(ServerError):
+    """A server was started without explicit model control, so that what it serves is all that can be measured."""
 
 
 class ModelLoadError(ServerError):

@@ -11,7 +11,7 @@ import pytest
 from pytest_triton.bench import Bench
 from pytest_triton.case import Case
 from pytest_triton.crash import describe_crash, describe_crash_under_load
-from pytest_triton.errors import ModelLoadError, PytestTritonError, RequestError, UnusableReference
+from pytest_triton.errors import LoadNotAllowed, ModelLoadError, PytestTritonError, RequestError, UnusableReference
 from pytest_triton.exploration import Explored, explore
 from pytest_triton.measurement import Measurement
 from pytest_triton.plugin.search_cases import Search
@@ -61,6 +61,8 @@ class Attempt:
         Raises what is wrong with the default configuration or the reference, without which nothing can be compared.
         """
         perf, search = self.perf, self.search
+        if perf.state.fixed:
+            return Explored(Status.SKIPPED, "the server loads no configuration, as the error before says")
         try:
             reference = self.bench.reference(replace(case, candidate=search.base.candidate), search.settings)
         except UnusableReference as error:
@@ -73,6 +75,7 @@ class Attempt:
                 self.bench, trial, self._strategy(), reference=reference, watch=perf.state.progress.measuring
             )
         except PytestTritonError as error:
+            perf.state.fixed = isinstance(error, LoadNotAllowed)
             became = self._blame(error)
             if became is None:
                 raise

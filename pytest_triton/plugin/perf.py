@@ -17,6 +17,7 @@ from pytest_triton.case import Case
 from pytest_triton.errors import (
     MarkerError,
     MeasurementError,
+    OptionError,
     PytestTritonError,
     RequestError,
     ServerDied,
@@ -109,6 +110,11 @@ class TritonPerf:
     def _search(self, search: Search, case: Case, recorder: Recorder) -> Measurement:
         from pytest_triton.plugin import candidates, searching
 
+        if options.is_remote(self.state.config) and self.state.workers > 1:
+            raise OptionError(
+                "a search changes what a running server serves, and several workers would do so at once",
+                hint="Run it without -n, or with -n 1.",
+            )
         self.state.progress.outlook = course.outlook(self, search)
         if self.plan.point == BEST:
             return searching.decide(self, search, case, recorder)

@@ -49,6 +49,8 @@ class State:
     earlier: dict[str, Earlier] = field(default_factory=dict)
     """By search what the run before this one has left of it, once that was looked up."""
     began: float = field(default_factory=time.monotonic)
+    fixed: bool = False
+    """Whether the server has said that it loads nothing for us."""
     _server: Server | None = None
     _bench: Bench | None = None
     _served: tuple[Path | None, tuple[str, ...]] = (None, ())
@@ -65,6 +67,11 @@ class State:
         folder = options.folder(self.config, "output")
         assert folder is not None
         return folder
+
+    @property
+    def workers(self) -> int:
+        """How many workers of pytest-xdist share the run; 1 without it."""
+        return int(getattr(self.config, "workerinput", {}).get("workercount", 1))
 
     @property
     def store(self) -> Store:
@@ -145,7 +152,10 @@ class State:
 
     def stop(self) -> None:
         """End the server, if one runs."""
-        server, self._server, self._bench = self._server, None, None
+        server, bench, self._server, self._bench = self._server, self._bench, None, None
+        # What one worker leaves, the others may still measure.
+        if bench is not None and self.workers == 1:
+            bench.deployer.leave()
         if server is not None:
             server.stop()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     from pytest_triton.load.base import TLS
+    from pytest_triton.server.base import Control
 
 LOAD_TIMEOUT = 900.0
 ANSWER_TIMEOUT = 30.0
@@ -288,6 +289,14 @@ def wait_until_gone(model: str, index: Callable[[], list[dict[str, Any]]], timeo
                 hint="A request in flight keeps it: end the load first.",
             )
         time.sleep(UNLOAD_POLL)
+
+
+def serving(control: Control) -> list[str]:
+    """Name the models that a server serves now; none where it does not say."""
+    try:
+        return sorted({entry["name"] for entry in control.index() if entry.get("state") == "READY"})
+    except ServerError:
+        return []
 
 
 def is_present(entry: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_triton.errors import ModelLoadError, ServerError
+from pytest_triton.errors import LoadNotAllowed, ModelLoadError, ServerError
 from pytest_triton.server import log as server_log
 
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
@@ -36,10 +36,10 @@ def make_refusal(
     there. ``advise`` turns a reason into what to do about it, "" for nothing to say.
     """
     if _NOT_EXPLICIT in said:
-        return ServerError(
+        return LoadNotAllowed(
             f"the server at {address} does not allow models to be loaded or unloaded",
             model=model,
-            hint="Start it with --model-control-mode=explicit.",
+            hint="Start it with --model-control-mode=explicit; without, what it serves is measured as it is.",
         )
     reason = clean_reason(said)
     if _POLL_FAILED in reason and log is not None:
