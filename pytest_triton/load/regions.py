@@ -1,7 +1,7 @@
 """Shared-memory regions of ours by their names, and their end when the process that made them is gone.
 
-Standard library only. ``main`` is the guard: a process that waits for the end of the one that made the regions, and
-then removes what that one could not.
+Beyond ``owner`` it needs the standard library only. ``main`` is the guard: a process that waits for the end of the one
+that made the regions, and then removes what that one could not.
 
 A name carries the process that made it: its id, the namespace which that id belongs to, and when it started, so that
 what a dead process left is told apart from what a living one uses.
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pytest_triton.owner import namespace, started
+
 PREFIX = "pytest-triton-"
 SHARED_MEMORY = Path("/dev/shm")
 ANSWER_WITHIN = 1.0
@@ -40,7 +42,7 @@ def make_name(server: str = "") -> str:
     """
     begin = server if server.startswith(PREFIX) else f"{PREFIX}memory"
     pid = os.getpid()
-    return f"{begin}.{_namespace()}.{pid}.{_started(pid)}.{secrets.token_hex(4)}"
+    return f"{begin}.{namespace()}.{pid}.{started(pid)}.{secrets.token_hex(4)}"
 
 
 def is_abandoned(name: str) -> bool:
@@ -48,9 +50,9 @@ def is_abandoned(name: str) -> bool:
     match = _NAME.fullmatch(name)
     if match is None:
         return False
-    namespace, pid, started = (int(number) for number in match.groups())
+    there, pid, since = (int(number) for number in match.groups())
     # Containers may share memory and not process ids: what lives there cannot be seen from here.
-    return namespace == _namespace() and _started(pid) != started
+    return there == namespace() and started(pid) != since
 
 
 def remove_abandoned() -> None:
@@ -114,23 +116,6 @@ def _wrap(plain: socket.socket, tls: Mapping[str, Any], host: str) -> socket.soc
     from pytest_triton.load.tls import make_context
 
     return make_context(**tls).wrap_socket(plain, server_hostname=tls["server_name"] or host)
-
-
-def _namespace() -> int:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
-    except OSError:
-        return 0
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in clock ticks since the machine did; 0 where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return 0
-    # The program's name stands in parentheses and may hold any byte.
-    return int(stat.rpartition(b")")[2].split()[19])
 
 
 def main() -> None:

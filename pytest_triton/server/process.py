@@ -19,8 +19,9 @@ from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
 from pytest_triton.server.readiness import wait_until_ready
+from pytest_triton.server.remains import PREFIX, make_directory, mark, remove_remains
 from pytest_triton.server.supervised import SupervisedProcess, describe_status
-from pytest_triton.server.supervisor import remove_directories
+from pytest_triton.server.supervisor import remove_blocks, remove_directories
 from pytest_triton.server.unloading import unload_all
 from pytest_triton.server.usage import measure_usage
 
@@ -141,7 +142,14 @@ class ChildServer(ABC):
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it and wait until it is ready, choosing other ports when someone else was faster to take ours."""
+        """Start it and wait until it is ready, choosing other ports when someone else was faster to take ours.
+
+        What runs that were killed have left of their servers is removed before.
+        """
+        remove_remains()
+        self._start()
+
+    def _start(self) -> None:
         if not self._repository.is_dir():
             raise RepositoryError(
                 f"there is no model repository at {self._repository}",
@@ -166,7 +174,7 @@ class ChildServer(ABC):
 
     def _try_start(self) -> str | None:
         # One name for the server, its directory and its shared-memory blocks: no other server has it.
-        name = f"pytest-triton-{secrets.token_hex(5)}"
+        name = f"{PREFIX}{secrets.token_hex(5)}"
         self._launched = self._control = self._kept_log = None
         try:
             self._output.mkdir(parents=True, exist_ok=True)
@@ -230,6 +238,7 @@ class ChildServer(ABC):
                 self._process = None
             if self._private is not None:
                 remove_directories([str(self._private)])
+                remove_blocks(self._private.name)
                 self._private = None
             self._aliases.clear()
 
@@ -243,7 +252,7 @@ class ChildServer(ABC):
             self._process.end(grace=0)
         self.stop()
         self._options = dict(options)
-        self.start()
+        self._start()
         for model, number in aliases:
             self.alias(model, number)
 
@@ -288,9 +297,10 @@ class ChildServer(ABC):
         private = Path(tempfile.gettempdir()) / name
         # Noted before it is made: nothing that interrupts us leaves it behind.
         self._private = private
+        mark(name, private)
         try:
-            private.mkdir(mode=0o700)
-        except OSError:
+            make_directory(private)
+        except FileExistsError:
             self._private = None
             raise
         return private

@@ -95,8 +95,8 @@ class SupervisedProcess:
             # The supervisor did not come to its own cleaning up.
             if pid is not None:
                 kill_group(pid)
-            remove_blocks(self._shm_prefix)
             remove_directories(self._directories)
+            remove_blocks(self._shm_prefix)
 
     def _tell(self, line: bytes) -> None:
         assert self._process.stdin is not None

@@ -28,23 +28,27 @@ from collections.abc import Sequence
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SHARED_MEMORY = "/dev/shm"
+MARK = ".owner"
+"""Ends the name of the block that says whose the others are (see ``remains``)."""
 CANNOT_RUN = 127
 POLL = 0.25
 REAP_FOR = 3.0
 
 
 def remove_blocks(prefix: str) -> None:
-    """Remove the shared-memory blocks whose names begin with ``prefix``."""
+    """Remove the shared-memory blocks whose names begin with ``prefix``.
+
+    The mark goes last: who is killed meanwhile leaves nothing that nobody knows the owner of.
+    """
     try:
-        names = os.listdir(SHARED_MEMORY)
+        names = [name for name in os.listdir(SHARED_MEMORY) if name.startswith(prefix)]
     except FileNotFoundError:
         return
-    for name in names:
-        if name.startswith(prefix):
-            try:
-                os.unlink(os.path.join(SHARED_MEMORY, name))
-            except FileNotFoundError:
-                continue
+    for name in sorted(names, key=lambda name: name.endswith(MARK)):
+        try:
+            os.unlink(os.path.join(SHARED_MEMORY, name))
+        except (FileNotFoundError, PermissionError):
+            continue
 
 
 def remove_directories(directories: Sequence[str]) -> None:
@@ -222,8 +226,8 @@ def main() -> None:
         watch(supervisor, wakeup, int(job["parent"]), asked_to_end, said)  # type: ignore[call-overload]
     finally:
         supervisor.end_everything()
-        remove_blocks(str(job["shm_prefix"]))
         remove_directories(job["directories"])  # type: ignore[arg-type]
+        remove_blocks(str(job["shm_prefix"]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest_triton
 PACKAGE = Path(pytest_triton.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "files"),
+    ("errors", "files", "owner"),
     ("quantities",),
     ("metrics",),
     ("observation", "slo", "clustering", "correctness"),

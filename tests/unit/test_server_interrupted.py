@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from pytest_triton.server.supervised import SupervisedProcess
 
 Place = tuple[CodeType, int]
 MakeServer = Callable[[], LocalServer]
-START = (ChildServer.start, ChildServer._try_start, ChildServer._make_private, SupervisedProcess.__init__)
+START = (ChildServer._start, ChildServer._try_start, ChildServer._make_private, SupervisedProcess.__init__)
 END = (ChildServer.stop, SupervisedProcess.end)
 
 
@@ -85,6 +86,8 @@ def assert_nothing_left(tmp_path: Path) -> Callable[[Place], None]:
     def look(place: Place) -> None:
         where = f"interrupted in {place[0].co_qualname}, line {place[1]}"
         assert list((tmp_path / "tmp").iterdir()) == [], where
+        marks = [mark.read_text().split()[3] for mark in Path("/dev/shm").glob("pytest-triton-*.owner")]
+        assert str(os.getpid()) not in marks, where
         deadline = time.monotonic() + 5
         while (left := set(psutil.Process().children(recursive=True)) - set(before)) and time.monotonic() < deadline:
             time.sleep(0.005)
