@@ -5,9 +5,9 @@ Three witnesses: the engine's trace, the server's own statistics, and the resour
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,8 @@ class ResourceUsage:
     """What the server's processes use at one moment. None where it cannot be known.
 
     ``gpu_memory`` is in use, whoever uses it, of ``gpu_memory_total``. ``children`` counts the processes below the
-    server's own: Triton's Python backend has one for each instance.
+    server's own: Triton's Python backend has one for each instance. ``quota_periods`` counts the periods of a CPU quota
+    so far, and ``throttled_periods`` those at whose end there was nothing left of it.
     """
 
     rss: int | None = None
@@ -117,3 +118,60 @@ class ResourceUsage:
     children: int | None = None
     at_ns: int = 0
     gpu_memory_total: int | None = None
+    quota_periods: int | None = None
+    throttled_periods: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFigures:
+    """What GPUs are doing at one moment, whoever uses them. None where that is not known, or there is no GPU.
+
+    Of several GPUs, ``memory`` in use and the ``total`` there is (bytes), ``power`` (W) and the ``energy`` since some
+    moment (J) are sums; ``utilization`` (a fraction of 1) and ``clock`` (of the multiprocessors, Hz) are means.
+    ``slowdowns`` say why clocks are held down.
+    """
+
+    memory: int | None = None
+    utilization: float | None = None
+    total: int | None = None
+    power: float | None = None
+    energy: float | None = None
+    clock: float | None = None
+    slowdowns: frozenset[str] = frozenset()
+    at_ns: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of a GPU."""
+        return (self.memory, self.utilization, self.power, self.energy) != (None,) * 4
+
+
+def add_up_figures(each: Sequence[GpuFigures]) -> GpuFigures:
+    """Put the figures of several GPUs together. Of a sum to which one of them adds nothing known, nothing is known."""
+
+    def known(name: str) -> list[Any] | None:
+        values = [getattr(figures, name) for figures in each]
+        return values if values and None not in values else None
+
+    sums = {name: sum(values) for name in ("memory", "total", "power", "energy") if (values := known(name))}
+    means = {name: sum(values) / len(values) for name in ("utilization", "clock") if (values := known(name))}
+    slowdowns = frozenset[str]().union(*(figures.slowdowns for figures in each))
+    return GpuFigures(**sums, **means, slowdowns=slowdowns, at_ns=max((figures.at_ns for figures in each), default=0))
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUsage:
+    """What GPUs did over a stretch of ``seconds``, in which they were read ``readings`` times.
+
+    ``memory`` is the most that was in use (bytes), ``utilization`` (a fraction of 1), ``power`` (W) and ``clock`` (Hz)
+    are means over time; several GPUs are added up as in ``GpuFigures``. ``slowdowns`` has, for each reason that held
+    the clocks down, the share of the readings in which it did.
+    """
+
+    memory: int | None = None
+    utilization: float | None = None
+    power: float | None = None
+    clock: float | None = None
+    slowdowns: Mapping[str, float] = field(default_factory=dict)
+    readings: int = 0
+    seconds: float = 0.0
