@@ -14,6 +14,7 @@ from pytest_triton.errors import EngineError
 from pytest_triton.load.channel import Message
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.observation import Trace
+from pytest_triton.secrecy import mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,12 +52,22 @@ class WorkerSession:
     shortest = 0.0
 
     def __init__(
-        self, workers: Sequence[WorkerProcess], *, concurrency: int, timeout: float, check: Check | None = None
+        self,
+        workers: Sequence[WorkerProcess],
+        *,
+        concurrency: int,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        check: Check | None = None,
     ) -> None:
-        """``concurrency`` is the whole load's (0 in open loop), ``timeout`` a request's in seconds."""
+        """``concurrency`` is the whole load's (0 in open loop), ``timeout`` a request's in seconds.
+
+        The values of the requests' ``headers`` are left out of the reasons why some failed.
+        """
         self._workers = workers
         self._concurrency = concurrency
         self._timeout = timeout
+        self._headers = headers or {}
         self._check = check
         self._phase = _Phase.OPEN
         self._mark = 0
@@ -143,7 +154,7 @@ class WorkerSession:
             columns = parts[0]
         self.received = sum(message["received"] for message in messages)
         told = [message["hopeless"] for message in messages]
-        self.hopeless = told[0] if all(told) else ""
+        self.hopeless = mask(told[0], self._headers) if all(told) else ""
         started, self._mark = self._mark, end
         cpu = [message["cpu_seconds"] for message in messages]
         # A worker of several threads says how much the one that sends used.
@@ -159,7 +170,7 @@ class WorkerSession:
             cpu_seconds=sum(cpu),
             busiest=max(busiest),
             concurrency=self._concurrency,
-            reasons=reasons,
+            reasons={code: mask(reason, self._headers) for code, reason in reasons.items()},
             request=columns.get("request"),
             sequence=columns.get("sequence"),
             responses=columns.get("responses"),

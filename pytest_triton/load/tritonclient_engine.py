@@ -65,4 +65,9 @@ def _open(plan: Plan) -> WorkerSession:
     except BaseException:
         close_all(workers)
         raise
-    return WorkerSession(workers, concurrency=0 if plan.load.open_loop else concurrency, timeout=plan.timeout)
+    return WorkerSession(
+        workers,
+        concurrency=0 if plan.load.open_loop else concurrency,
+        timeout=plan.timeout,
+        headers=plan.headers,
+    )

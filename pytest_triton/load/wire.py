@@ -106,7 +106,7 @@ def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSessio
     check = None
     if plan.validate != "none":
         check = Validation(plan.requests.requests, plan.load.protocol, len(workers))
-    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout, check=check)
+    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout, headers=plan.headers, check=check)
 
 
 def _places(load: Load) -> int:

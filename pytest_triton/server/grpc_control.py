@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
+from pytest_triton.secrecy import mask
 from pytest_triton.server.control import (
     ANSWER_TIMEOUT,
     LOAD_TIMEOUT,
@@ -53,6 +54,7 @@ class GrpcControl:
     ) -> None:
         self.address = address
         self.timeout = timeout
+        self._headers = headers
         self._metadata = as_metadata(headers)
         self._tls = tls
 
@@ -64,7 +66,7 @@ class GrpcControl:
         try:
             answer = self._stub.ServerLive(request, timeout=PROBE_TIMEOUT, metadata=self._metadata)
         except grpc.RpcError as error:
-            return f"{error.details()}. {advise_access(error.code().name)}".rstrip(". ")
+            return f"{self._details(error)}. {advise_access(error.code().name)}".rstrip(". ")
         return "" if answer.live else "it says that it is not live"
 
     def server_live(self) -> bool:
@@ -211,7 +213,7 @@ class GrpcControl:
             )
         except grpc.RpcError as error:
             self._require_answer(error, action, self.timeout, model)
-            raise make_refusal(error.details(), model=model, action=action, address=self.address) from error
+            raise make_refusal(self._details(error), model=model, action=action, address=self.address) from error
 
     def _ask(self, method: str, request: Any, *, timeout: float = 0.0, model: str = "", problem: str = "") -> Any:
         import grpc
@@ -221,13 +223,16 @@ class GrpcControl:
             return getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             self._require_answer(error, method, timeout, model)
-            first, *rest = (line for line in clean_reason(error.details()).splitlines() if line.strip())
+            first, *rest = (line for line in clean_reason(self._details(error)).splitlines() if line.strip())
             raise RequestError(
                 f"{problem or f'the server refused {method}'}: {first}",
                 model=model,
                 details=rest,
                 hint=advise_access(error.code().name) or advise_process(first),
             ) from error
+
+    def _details(self, error: grpc.RpcError) -> str:
+        return mask(error.details() or "", self._headers)
 
     def _require_answer(self, error: grpc.RpcError, asked: str, timeout: float, model: str) -> None:
         """Raise unless the error is the server's own answer."""
@@ -241,7 +246,7 @@ class GrpcControl:
         # A model that is not loaded is "unavailable", too.
         if code == _GONE and not self.server_live():
             raise ServerDied(
-                f"the server at {self.address} is gone: {error.details()}",
+                f"the server at {self.address} is gone: {self._details(error)}",
                 model=model,
                 hint="Read its log for the reason.",
             ) from error

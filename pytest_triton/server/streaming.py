@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_triton.errors import RequestError
+from pytest_triton.secrecy import mask
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.grpc_messages import as_metadata, decode_infer, encode_infer, open_channel
 from pytest_triton.server.refusal import advise_process, clean_reason
@@ -49,7 +50,11 @@ def infer_stream(
                     answers.append(decode_infer(response.infer_response, model))
         except grpc.RpcError as error:
             late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            reason = f"its responses did not end within {timeout:g} s" if late else error.details()
+            reason = (
+                f"its responses did not end within {timeout:g} s"
+                if late
+                else mask(error.details() or "", endpoints.headers)
+            )
             raise RequestError(
                 f"{model} cannot be asked over gRPC: {reason}",
                 model=model,

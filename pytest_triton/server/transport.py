@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import RequestError
+from pytest_triton.secrecy import mask
+from pytest_triton.server.tensors import HEADER_LENGTH
 
 if TYPE_CHECKING:
     import ssl
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 OK = 200
 NO_HEADERS: Mapping[str, str] = {}
+_NO_SECRETS = frozenset({"Content-Type", HEADER_LENGTH})
 
 
 class Unreachable(Exception):
@@ -34,11 +37,12 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. Header names are in lower case."""
+    """An HTTP answer. Header names are in lower case. ``secrets`` are headers of the question, never shown."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -48,7 +52,7 @@ class Reply:
     @property
     def reason(self) -> str:
         """Triton's own sentence when it refused, else the start of whatever came back."""
-        text = self.body.decode("utf-8", "replace").strip()
+        text = mask(self.body.decode("utf-8", "replace").strip(), self.secrets)
         try:
             answer = json.loads(text)
         except ValueError:
@@ -63,7 +67,7 @@ class Reply:
             return json.loads(self.body) if self.body.strip() else None
         except ValueError as error:
             raise RequestError(
-                f"the server's answer is not JSON: {self.body[:80].decode('utf-8', 'replace')!r}",
+                f"the server's answer is not JSON: {mask(self.body.decode('utf-8', 'replace'), self.secrets)[:80]!r}",
                 hint="Is this the HTTP endpoint of a Triton?",
             ) from error
 
@@ -86,17 +90,19 @@ def ask(
     import http.client
 
     connection = http.client.HTTPConnection(address, timeout=timeout)
+    secrets = {name: value for name, value in headers.items() if name not in _NO_SECRETS}
     try:
         if tls is not None:
             connection.sock = _connect(connection.host, connection.port, timeout, tls)
         connection.request(method, path, body=body, headers=dict(headers))
         response = connection.getresponse()
         content = response.read()
-        return Reply(response.status, content, {name.lower(): value for name, value in response.getheaders()})
+        said = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, content, said, secrets)
     except TimeoutError as error:
         raise Unreachable(f"no answer within {timeout:g} s", timed_out=True) from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(str(error) or type(error).__name__) from error
+        raise Unreachable(mask(str(error), secrets) or type(error).__name__) from error
     finally:
         connection.close()
 

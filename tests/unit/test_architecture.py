@@ -13,7 +13,7 @@ import pytest_triton
 PACKAGE = Path(pytest_triton.__file__).parent
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "owner"),
+    ("errors", "secrecy", "files", "owner"),
     ("quantities",),
     ("metrics",),
     ("observation", "slo", "clustering", "correctness"),
@@ -24,7 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("verdict",),
     ("breakdown", "repository", "load", "search"),
     ("server",),  # server -> repository is the one way between siblings
-    ("lease", "composing", "tail", "room", "switching", "crash"),
+    ("lease", "composing", "neighbours", "tail", "room", "switching", "crash"),
     ("verification",),
     ("preparation",),
     ("deployment", "sizing"),
