@@ -86,17 +86,14 @@ def load(deployer: Deployer, folder: ModelFolder) -> Loaded:
 
 
 def ask(deployer: Deployer, loaded: Loaded, shapes: Mapping[str, Sequence[int]]) -> float | None:
-    """Send a random request, its inputs by ``shapes`` as far as they are this model's, and unload the model.
+    """Send a random request, its inputs by ``shapes`` as far as they are this model's.
 
     Returns the seconds it took; None where a decoupled model cannot be asked. Raises ``ServerError``, ``InputError`` or
     ``MeasurementError`` when the model does not answer as it should.
     """
     own = {name: tuple(shape) for name, shape in shapes.items() if name in loaded.inputs}
-    try:
-        case = Case(loaded.deployment.candidate, Load(), Inputs(own))
-        return deployer.prepare(loaded.deployment, case).first_seconds
-    finally:
-        deployer.remove(loaded.deployment.name)
+    case = Case(loaded.deployment.candidate, Load(), Inputs(own))
+    return deployer.prepare(loaded.deployment, case).first_seconds
 
 
 def _read(folder: ModelFolder) -> ModelConfig | None:

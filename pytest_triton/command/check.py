@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 
 from pytest_triton.command.models import find_named
 from pytest_triton.command.search import read_shapes
+from pytest_triton.command.server import add_server_options, make_server
 from pytest_triton.command.settings import find_settings
-from pytest_triton.errors import PytestTritonError, ServerDied, UsageError, nearest
-from pytest_triton.quantities import Unit, show
+from pytest_triton.errors import (
+    ModelLoadError,
+    PytestTritonError,
+    RepositoryError,
+    ServerDied,
+    UsageError,
+    nearest,
+)
+from pytest_triton.quantities import Unit, parse, show
 from pytest_triton.report.table import table
 
 if TYPE_CHECKING:
@@ -25,9 +33,12 @@ examples:
   pytest-triton check models
   pytest-triton check models detector tokenizer --shape IMAGE=3,640,640
   pytest-triton check models --server local
+  pytest-triton check models --server https://triton.example:8443 \\
+      --header 'Authorization: Bearer env:TOKEN'
 
 Each model is loaded on its own and asked once, with random inputs. The lines
-below its name say what Triton completed or changed in its configuration.
+below its name say what Triton completed or changed in its configuration. What
+a running server serves already is asked as it is, and stays.
 The column servers says who can serve it: the embedded server, a local one (the
 tritonserver on PATH, as in the official container), or a running one, named by
 its address, that has the backend.
@@ -50,15 +61,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("repository", metavar="REPOSITORY", type=Path, help="the model repository, a folder")
     parser.add_argument("models", metavar="MODEL", nargs="*", help="the models' names in it (default: all)")
     parser.add_argument(
-        "--server", metavar="KIND|URL", default="embedded", help="embedded (default), local, auto, http://host:port"
-    )
-    parser.add_argument(
         "--shape",
         metavar="INPUT=SIZES",
         action="append",
         default=[],
         help="an input's free sizes, as in IMAGE=3,224,224 (default: 1 each); repeatable",
     )
+    parser.add_argument(
+        "--timeout", metavar="TIME", default="2m", help="longest time for a load, and for an answer (default: 2m)"
+    )
+    add_server_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -66,7 +78,8 @@ def run(chosen: argparse.Namespace) -> int:
     """Print what works and what does not; return 1 if a model does not. Raises ``UsageError`` and ``ServerError``."""
     folders = find_named(chosen.repository, chosen.models)
     shapes = read_shapes(chosen.shape)
-    servers = _Servers(chosen.server, chosen.repository)
+    timeout = _read_timeout(chosen.timeout)
+    servers = _Servers(chosen, timeout)
     rows, known = [], set[str]()
     try:
         print(f"on {servers.deployer().server.description}", flush=True)
@@ -87,21 +100,32 @@ def run(chosen: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
+def _read_timeout(text: str) -> float:
+    try:
+        seconds = parse(text, Unit.SECONDS)
+    except UsageError as error:
+        raise UsageError(f"--timeout {text}: {error.problem}", hint=error.hint) from None
+    if not seconds:
+        raise UsageError(f"--timeout {text} leaves no time for anything")
+    return seconds
+
+
 class _Servers:
-    """The server that models are checked on; another one once it has died of one of them."""
+    """The server that models are checked on; another one once one of them has done it harm.
 
-    def __init__(self, kind: str, repository: Path) -> None:
-        from pytest_triton.server.choice import choose
+    ``timeout`` bounds each load and each answer, in seconds.
+    """
 
+    def __init__(self, chosen: argparse.Namespace, timeout: float) -> None:
         found = find_settings(Path.cwd())
-        python = found.values.get("triton_embedded_python")
 
         def make() -> Server:
             output = found.output.absolute()
             output.mkdir(parents=True, exist_ok=True)
-            return choose(kind, repository.absolute(), output=output, python=str(python).strip() if python else None)
+            return make_server(chosen, found, chosen.repository.absolute(), output)
 
         self._make = make
+        self._timeout = timeout
         self._deployer: Deployer | None = None
 
     def deployer(self) -> Deployer:
@@ -116,12 +140,14 @@ class _Servers:
         server = self._make()
         self._deployer = Deployer(server)
         server.start()
+        server.control.timeout = self._timeout
         return self._deployer
 
     def stop(self) -> None:
-        """End the server, if one runs."""
+        """End the server, if one runs; leave one that is not ours as it was found."""
         deployer, self._deployer = self._deployer, None
         if deployer is not None:
+            deployer.leave()
             deployer.server.stop()
 
 
@@ -147,7 +173,11 @@ def _check(folder: ModelFolder, servers: _Servers, shapes: Mapping[str, Sequence
         first = ask(deployer, loaded, {**assumed, **shapes})
         if first is None:
             _say("not asked: a decoupled model needs the server's gRPC address")
+        deployer.put_away(folder.name)
     except PytestTritonError as error:
+        if not isinstance(error, ModelLoadError | RepositoryError):
+            # What hangs, or has lost its process, cannot even be unloaded, and would be in the others' way.
+            servers.stop()
         # Its name stands above already.
         error.model = ""
         _say(*str(error).splitlines())
