@@ -93,6 +93,14 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     return expansion.describe(config, ours)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if STATE in item.config.stash:
+        from pytest_triton.plugin import lifecycle
+
+        lifecycle.leave(item.config.stash[STATE], item, nextitem)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -29,8 +29,17 @@ def pytest_triton_make_server(
     if options.is_remote(config):
         return choose(kind, repository, output=output, headers=options.headers(config), tls=options.tls(config))
     program = options.folder(config, "server-path")
+    start_timeout = options.duration(config, "start-timeout")
+    assert start_timeout is not None
     return choose(
-        kind, repository, output=output, arguments=arguments, python=python or None, program=str(program or "")
+        kind,
+        repository,
+        output=output,
+        arguments=arguments,
+        python=python or None,
+        program=str(program or ""),
+        start_timeout=start_timeout,
+        bind=options.bind(config),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_triton.plugin import options
+from pytest_triton.plugin.lifecycle import crashed, fixture_scope
 
 if TYPE_CHECKING:
     from tritonclient.http import InferenceServerClient
@@ -62,11 +63,14 @@ def triton_inputs() -> Any:
     return None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope=fixture_scope)
 def triton_server(
     request: pytest.FixtureRequest, triton_repository: Path | None, triton_server_args: list[str]
 ) -> Server:
-    """The running server. One serves the whole session, for as long as repository and arguments stay the same."""
+    """The running server. One serves the whole session, for as long as repository and arguments stay the same.
+
+    With ``--triton-server-scope=module`` or ``test``, each module or test has one of its own.
+    """
     __tracebackhide__ = True
     from pytest_triton.errors import PytestTritonError
 
@@ -86,7 +90,7 @@ def triton_client(
     """
     __tracebackhide__ = True
     from pytest_triton.case import Candidate
-    from pytest_triton.errors import PytestTritonError
+    from pytest_triton.errors import PytestTritonError, ServerDied
     from pytest_triton.plugin.markers import read
     from pytest_triton.plugin.models import model_of
     from pytest_triton.plugin.perf import find_in_repository
@@ -99,6 +103,8 @@ def triton_client(
         bench = state.bench(triton_repository, triton_server_args)
         bench.deployer.deploy(Candidate(model))
     except PytestTritonError as error:
+        if isinstance(error, ServerDied):
+            crashed(state, request.node, error)
         raise error.with_traceback(None) from None
     from pytest_triton.plugin.client import open_client
 

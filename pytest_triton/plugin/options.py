@@ -55,6 +55,21 @@ OPTIONS = {
             metavar="PATH",
         ),
         Option(
+            "server-scope",
+            "session",
+            "how long a server of ours serves: for the session, a module or a test; the next one gets a new server",
+            choices=("session", "module", "test"),
+            metavar="session|module|test",
+        ),
+        Option("start-timeout", "60s", "longest time for a server of ours to become ready, as in 5m", metavar="TIME"),
+        Option(
+            "bind",
+            "127.0.0.1",
+            "the IPv4 address that a server of ours listens on; 0.0.0.0 is all of this machine's, and whoever reaches "
+            "one of them can load models into Triton, which is to run code, without a password",
+            metavar="ADDRESS",
+        ),
+        Option(
             "header",
             "",
             "header for a running server, repeatable; a secret as in 'Authorization: Bearer env:TOKEN', or file:PATH",
@@ -268,6 +283,22 @@ def workers(config: pytest.Config) -> int:
     return int(value)
 
 
+def bind(config: pytest.Config) -> str:
+    """Return the address that a server of ours listens on. Raises ``pytest.UsageError``."""
+    value, source = setting(config, "bind")
+    if source == "default":
+        return value
+    from ipaddress import AddressValueError, IPv4Address
+
+    try:
+        return str(IPv4Address(value))
+    except AddressValueError:
+        raise pytest.UsageError(
+            f"--triton-bind={value} is no IPv4 address: 0.0.0.0 for all of this machine's, or one of them as in "
+            "192.168.1.5"
+        ) from None
+
+
 def check(config: pytest.Config) -> None:
     """Raise ``pytest.UsageError`` for the first setting with an impossible value."""
     if is_remote(config) and "@" in setting(config, "server")[0]:
@@ -277,9 +308,10 @@ def check(config: pytest.Config) -> None:
         )
     for name in OPTIONS:
         _, source = setting(config, name)
-        if name in ("budget", "max-duration") and source != "default":
+        if name in ("budget", "max-duration", "start-timeout") and source != "default":
             duration(config, name)
     workers(config)
+    bind(config)
     name, source = setting(config, "config-name")
     if name and not _CONFIG_NAME.fullmatch(name):
         written = "triton_config_name" if source == "ini" else "--triton-config-name"
@@ -299,4 +331,10 @@ def header(config: pytest.Config) -> list[str]:
         for name, value, source in chosen
         if source != "default"
     ]
-    return [f"triton: {', '.join(told)}"] if told else []
+    lines = [f"triton: {', '.join(told)}"] if told else []
+    if not bind(config).startswith("127.") and not is_remote(config):
+        lines.append(
+            f"triton: whoever reaches {bind(config)} over the network can load models into the server, which is to run "
+            "code on this machine: Triton asks for no password"
+        )
+    return lines

@@ -25,7 +25,7 @@ from pytest_triton.errors import (
 )
 from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import benchmark_sink, course, options, resuming
+from pytest_triton.plugin import benchmark_sink, course, lifecycle, options, resuming
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.search_cases import Search
@@ -171,7 +171,9 @@ class TritonPerf:
             bench = self.state.bench(self.repository, self.arguments)
             try:
                 yield bench
-            except (ServerDied, RequestError, MeasurementError):
+            except (ServerDied, RequestError, MeasurementError) as error:
+                if isinstance(error, ServerDied):
+                    lifecycle.crashed(self.state, self.node, error)
                 # A model whose process died says that it is ready, and cannot even be unloaded: the next test gets a
                 # fresh server.
                 self.state.stop()
@@ -186,6 +188,7 @@ class TritonPerf:
             record = resuming.place(self, self.plan.search, record)
         self.state.keep(self.node, record)
         if evaluation is not None:
+            self.state.crashes = 0
             benchmark_sink.replay(self.node, record, evaluation)
 
     def settle(self, evaluation: Evaluation, server: Server) -> None:

@@ -49,6 +49,8 @@ class State:
     earlier: dict[str, Earlier] = field(default_factory=dict)
     """By search what the run before this one has left of it, once that was looked up."""
     began: float = field(default_factory=time.monotonic)
+    crashes: int = 0
+    """How often in a row the server has died under a test."""
     fixed: bool = False
     """Whether the server has said that it loads nothing for us."""
     _server: Server | None = None

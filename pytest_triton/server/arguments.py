@@ -38,23 +38,23 @@ def make_arguments(
     *,
     repositories: Sequence[Path],
     shm_prefix: str,
+    bind: str = LOOPBACK,
     user: Sequence[str] = (),
 ) -> LaunchArguments:
     """Join our arguments, those of the kind of server (``own``) and the user's, which win.
 
-    ``own`` maps an argument's name without dashes to its value. Raises ``OptionError`` for a user's argument that the
-    server cannot work with here, ``ServerStartError`` when a port that the user chose is taken.
+    ``own`` maps an argument's name without dashes to its value, ``bind`` is the address to listen on. Raises
+    ``OptionError`` for a user's argument that the server cannot work with here, ``ServerStartError`` when a port that
+    the user chose is taken.
     """
     theirs = split_arguments(user)
     _refuse_impossible(theirs)
     single = dict(theirs)
-    chosen = dict(zip(PORTS, choose_ports(len(PORTS)), strict=True))
+    chosen = dict(zip(PORTS, choose_ports(len(PORTS), bind), strict=True))
     defaults = {
         "id": shm_prefix,
         "model-control-mode": "explicit",
-        "http-address": LOOPBACK,
-        "grpc-address": LOOPBACK,
-        "metrics-address": LOOPBACK,
+        **{name.replace("-port", "-address"): bind for name in PORTS},
         **{name: str(port) for name, port in chosen.items()},
         "exit-timeout-secs": str(EXIT_TIMEOUT),
         "metrics-interval-ms": str(METRICS_INTERVAL_MS),
@@ -66,7 +66,7 @@ def make_arguments(
     words += [f"--{name}={value}" if value is not None else f"--{name}" for name, value in theirs]
     for name in PORTS:
         if name in single and _is_on(single, name):
-            _require_free(name, single.get(name), single)
+            _require_free(name, single.get(name), single.get(name.replace("-port", "-address")) or bind)
     settings = {**defaults, **{name: value or "" for name, value in theirs}}
     return LaunchArguments(
         words=tuple(words),
@@ -133,10 +133,9 @@ def _endpoint(settings: Mapping[str, str], service: str) -> str:
     return f"{LOOPBACK if host in EVERYWHERE else host}:{settings[f'{service}-port']}"
 
 
-def _require_free(name: str, value: str | None, single: Mapping[str, str | None]) -> None:
+def _require_free(name: str, value: str | None, host: str) -> None:
     if value is None or not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
         raise OptionError(f"server argument --{name}={value}: a port is a number from 1 to 65535")
-    host = single.get(name.replace("-port", "-address")) or LOOPBACK
     if is_free(int(value), host):
         return
     who = holder(int(value))

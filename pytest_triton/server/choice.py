@@ -11,6 +11,8 @@ from pytest_triton.errors import OptionError, nearest
 from pytest_triton.server.base import Server
 from pytest_triton.server.embedded.server import EmbeddedServer
 from pytest_triton.server.local import PROGRAM, LocalServer
+from pytest_triton.server.ports import LOOPBACK
+from pytest_triton.server.process import START_TIMEOUT
 from pytest_triton.server.remote import RemoteServer
 from pytest_triton.server.transport import NO_HEADERS
 
@@ -37,11 +39,14 @@ def choose(
     program: str = "",
     tls: TLS | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
+    start_timeout: float = START_TIMEOUT,
+    bind: str = LOOPBACK,
 ) -> Server:
     """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
 
     ``python`` is the interpreter of the embedded one, ``program`` the path of a local one. ``tls`` and ``headers`` are
-    for one at an address, and for no other. Raises ``OptionError`` for anything else, and where a server of our own
+    for one at an address, and for no other. One of our own listens on ``bind`` and has ``start_timeout`` seconds to
+    become ready. Raises ``OptionError`` for anything else, and where a server of our own
     lacks a repository to serve.
     """
     if ":" in kind:
@@ -54,5 +59,14 @@ def choose(
     if repository is None:
         raise OptionError("there is no model repository to serve", hint="Name one with --triton-repository.")
     if resolve(kind, program) == "local":
-        return LocalServer(repository, output=output, program=program or PROGRAM, arguments=arguments)
-    return EmbeddedServer(repository, output=output, python=python, arguments=arguments)
+        return LocalServer(
+            repository,
+            output=output,
+            program=program or PROGRAM,
+            arguments=arguments,
+            start_timeout=start_timeout,
+            bind=bind,
+        )
+    return EmbeddedServer(
+        repository, output=output, python=python, arguments=arguments, start_timeout=start_timeout, bind=bind
+    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_triton.errors import OptionError, ServerUnavailable
+from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
 
 PROGRAM = "tritonserver"
@@ -57,8 +58,9 @@ class LocalServer(ChildServer):
         program: str = PROGRAM,
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
+        bind: str = LOOPBACK,
     ) -> None:
-        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout)
+        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind)
         self._program = program
 
     @property

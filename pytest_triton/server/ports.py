@@ -5,18 +5,27 @@ from __future__ import annotations
 import contextlib
 import socket
 
+from pytest_triton.errors import OptionError
+
 LOOPBACK = "127.0.0.1"
 
 
-def choose_ports(count: int) -> list[int]:
-    """Return ``count`` different ports of 127.0.0.1 that are free at this moment.
+def choose_ports(count: int, host: str = LOOPBACK) -> list[int]:
+    """Return ``count`` different ports of ``host`` that are free at this moment.
 
-    Another process may take one before it is used; whoever uses them must be ready to choose again.
+    Another process may take one before it is used; whoever uses them must be ready to choose again. Raises
+    ``OptionError`` when this machine has no such address.
     """
     with contextlib.ExitStack() as open_sockets:
         sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind((LOOPBACK, 0))
+            try:
+                each.bind((host, 0))
+            except OSError as error:
+                raise OptionError(
+                    f"this machine cannot listen on {host}: {error.strerror}",
+                    hint="--triton-bind takes one of its addresses, or 0.0.0.0 for all of them.",
+                ) from error
         return [each.getsockname()[1] for each in sockets]
 
 

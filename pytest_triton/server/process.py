@@ -18,6 +18,7 @@ from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
+from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.remains import PREFIX, make_directory, mark, remove_remains
 from pytest_triton.server.supervised import SupervisedProcess, describe_status
@@ -47,7 +48,7 @@ class ChildServer(ABC):
 
     ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
     ``server.log`` in ``output``; that of a server that died is kept as ``server.log.1``, ``server.log.2`` and so on.
-    ``start_timeout`` is in seconds.
+    ``start_timeout`` is in seconds, ``bind`` the IPv4 address that it listens on.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class ChildServer(ABC):
         output: Path,
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
+        bind: str = LOOPBACK,
     ) -> None:
         self._repository = repository.resolve()
         self._output = output
         self._user_arguments = tuple(arguments)
         self._options: Mapping[str, Any] = {}
         self._start_timeout = start_timeout
+        self._bind = bind
         self._private: Path | None = None
         self._kept_log: Path | None = None
         self._process: SupervisedProcess | None = None
@@ -162,6 +165,8 @@ class ChildServer(ABC):
                     return
                 if attempt == START_ATTEMPTS or not self._lost_a_port():
                     advice = self._advise_start(read_tail(self._output_file))
+                    if not self._ended():
+                        advice = "--triton-start-timeout=TIME gives it longer."
                     raise ServerStartError(
                         f"the {self.kind} server did not start: {problem}",
                         details=telling_lines(self._output_file),
@@ -191,6 +196,7 @@ class ChildServer(ABC):
             launch.arguments,
             repositories=(self._repository, self._aliases_directory),
             shm_prefix=name,
+            bind=self._bind,
             user=join_words(self._user_arguments, self._options),
         )
         try:

@@ -191,7 +191,7 @@ def test_other_ports_are_tried_when_one_was_taken_meanwhile(
         lost = choose_ports(3)
         lost[which] = taken.getsockname()[1]
         answers = iter([lost])
-        monkeypatch.setattr(arguments, "choose_ports", lambda count: next(answers, None) or choose_ports(count))
+        monkeypatch.setattr(arguments, "choose_ports", lambda count, host: next(answers, None) or choose_ports(count))
         server = EmbeddedServer(python_models, output=tmp_path)
         server.start()
         try:

@@ -10,6 +10,7 @@ from pytest_triton.server.embedded.backend_directory import make_backend_directo
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
+from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
 
 
@@ -27,8 +28,9 @@ class EmbeddedServer(ChildServer):
         python: str | None = None,
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
+        bind: str = LOOPBACK,
     ) -> None:
-        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout)
+        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind)
         self._python = python
         self._installation: Installation | None = None
 
