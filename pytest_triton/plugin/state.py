@@ -51,6 +51,8 @@ class State:
     began: float = field(default_factory=time.monotonic)
     crashes: int = 0
     """How often in a row the server has died under a test."""
+    served: dict[str, str] = field(default_factory=dict)
+    """By model a digest of what a server that is not ours had of it."""
     fixed: bool = False
     """Whether the server has said that it loads nothing for us."""
     _server: Server | None = None

@@ -30,6 +30,7 @@ LOAD_TIMEOUT = 900.0
 ANSWER_TIMEOUT = 30.0
 PROBE_TIMEOUT = 5.0
 UNLOAD_POLL = 0.01
+_GATEWAY = (502, 503, 504)
 
 
 class ModelControl:
@@ -74,7 +75,7 @@ class ModelControl:
             return error.reason
         if reply.ok:
             return ""
-        return f"HTTP status {reply.status}: {reply.reason}. {advise_access(str(reply.status))}".rstrip(". ")
+        return f"HTTP status {reply.status}: {reply.reason}. {_advise(reply)}".rstrip(". ")
 
     def server_live(self) -> bool:
         """Say whether the server answers at all."""
@@ -174,7 +175,7 @@ class ModelControl:
                 f"{model} answered a request with an error: {first}",
                 model=model,
                 details=rest,
-                hint=advise_process(first),
+                hint=advise_process(first) or _advise(reply),
             )
         length = reply.headers.get(HEADER_LENGTH.lower())
         return decode_response(reply.body, int(length) if length else None, model=model)
@@ -209,7 +210,7 @@ class ModelControl:
         if self._metrics is None:
             return GpuFigures()
         try:
-            reply = ask(self._metrics, "GET", "/metrics", timeout=PROBE_TIMEOUT)
+            reply = ask(self._metrics, "GET", "/metrics", headers=self._headers, timeout=PROBE_TIMEOUT, tls=self._tls)
         except Unreachable:
             # Metrics are optional: a server behind a proxy may publish only its HTTP endpoint.
             return GpuFigures()
@@ -264,7 +265,7 @@ class ModelControl:
     @staticmethod
     def _require(reply: Reply, problem: str, *, model: str = "") -> None:
         if not reply.ok:
-            raise RequestError(f"{problem}: {reply.reason}", model=model, hint=advise_access(str(reply.status)))
+            raise RequestError(f"{problem}: {reply.reason}", model=model, hint=_advise(reply))
 
     def _refused(self, model: str, reply: Reply, action: str, written: int = 0) -> ServerError:
         return make_refusal(
@@ -276,6 +277,14 @@ class ModelControl:
             written=written,
             advise=self._advise,
         )
+
+
+def _advise(reply: Reply) -> str:
+    """Say what to do about a status that is a proxy's and not Triton's; "" for others."""
+    advice = advise_access(str(reply.status))
+    if not advice and reply.status in _GATEWAY and not reply.from_triton:
+        return "A proxy answers in the server's place: does the server behind it run?"
+    return advice
 
 
 def wait_until_gone(model: str, index: Callable[[], list[dict[str, Any]]], timeout: float) -> None:

@@ -11,10 +11,10 @@ from pytest_triton.errors import OptionError, ServerDied, ServerUnavailable
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.address import parse_endpoints
 from pytest_triton.server.base import Control, Endpoints
-from pytest_triton.server.control import ModelControl
+from pytest_triton.server.control import PROBE_TIMEOUT, ModelControl
 from pytest_triton.server.grpc_control import GrpcControl
 from pytest_triton.server.options import as_words
-from pytest_triton.server.transport import NO_HEADERS
+from pytest_triton.server.transport import NO_HEADERS, Unreachable, ask
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import TLS
@@ -24,7 +24,8 @@ class RemoteServer:
     """The Triton at ``url``. What its processes use cannot be seen from here, nor its log or its repository.
 
     ``url`` is ``http://host:port`` (or ``https``, ``grpc``, ``grpcs``), or ``host:port`` for HTTP, or one of HTTP and
-    one of gRPC with a comma between them; it is controlled over HTTP where it can be. ``tls`` says whom to trust and
+    one of gRPC with a comma between them, and that of its metrics, ``http://host:port/metrics``; it is controlled over
+    HTTP where it can be. ``tls`` says whom to trust and
     who we are, ``headers`` go along with every request. Raises ``OptionError``.
     """
 
@@ -34,7 +35,9 @@ class RemoteServer:
             _require_files(endpoints.tls)
         self._control: Control
         if endpoints.http is not None:
-            self._control = ModelControl(endpoints.http, headers=endpoints.headers, tls=endpoints.tls)
+            self._control = ModelControl(
+                endpoints.http, metrics=endpoints.metrics, headers=endpoints.headers, tls=endpoints.tls
+            )
         else:
             self._control = GrpcControl(endpoints.address("grpc"), headers=endpoints.headers, tls=endpoints.tls)
         self._version = ""
@@ -94,7 +97,25 @@ class RemoteServer:
                 f"the Triton at {self._url} is not ready",
                 hint="It may still load its models, or one has failed: read its log.",
             )
+        self._require_metrics()
         self._version = str(self._control.server_metadata().get("version", ""))
+
+    def _require_metrics(self) -> None:
+        """Raise ``ServerUnavailable`` where an endpoint of metrics is named that is none."""
+        address = self._endpoints.metrics
+        if address is None:
+            return
+        headers, tls = self._endpoints.headers, self._endpoints.tls
+        try:
+            reply = ask(address, "GET", "/metrics", headers=headers, timeout=PROBE_TIMEOUT, tls=tls)
+            trouble = "" if reply.ok else f"HTTP status {reply.status}: {reply.reason}"
+        except Unreachable as error:
+            trouble = error.reason
+        if trouble:
+            raise ServerUnavailable(
+                f"no metrics come from {address}: {trouble}",
+                hint="Is this the port of the server's metrics (8002 by default)? Without it there are no GPU figures.",
+            )
 
     def stop(self) -> None:
         """Do nothing: it is not ours to end."""
@@ -132,6 +153,10 @@ class RemoteServer:
     def _advise(self, trouble: str) -> str:
         if "CERTIFICATE_VERIFY_FAILED" in trouble:
             return "Whom to trust is named with --triton-ca=PATH, the PEM file of a certificate authority."
+        if trouble.startswith("HTTP status"):
+            return "What answers there is no Triton's HTTP endpoint, or stands before it."
+        if trouble.startswith("no answer within"):
+            return "It may be overloaded, or something between here and there drops what is sent."
         protocol, port = ("HTTP", 8000) if self._endpoints.http is not None else ("gRPC", 8001)
         return f"Is it running, and is this the port of its {protocol} endpoint ({port} by default)?"
 

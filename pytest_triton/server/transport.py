@@ -7,6 +7,7 @@ packages of ``tritonclient``'s HTTP client, whose import alone costs more than s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 OK = 200
 NO_HEADERS: Mapping[str, str] = {}
+_MARKUP = re.compile(r"<(style|script|title)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _NO_SECRETS = frozenset({"Content-Type", HEADER_LENGTH})
 
 
@@ -50,16 +52,25 @@ class Reply:
         return self.status == OK
 
     @property
+    def from_triton(self) -> bool:
+        """Whether a refusal is in the words of Triton, and not of something before it."""
+        return bool(self._said)
+
+    @property
     def reason(self) -> str:
         """Triton's own sentence when it refused, else the start of whatever came back."""
-        text = mask(self.body.decode("utf-8", "replace").strip(), self.secrets)
+        text = mask(self._said or self.body.decode("utf-8", "replace").strip(), self.secrets)
+        if text.startswith("<"):
+            text = " ".join(_MARKUP.sub(" ", text).split())
+        return text if self._said else text[:500] or "no reason is given"
+
+    @property
+    def _said(self) -> str:
         try:
-            answer = json.loads(text)
+            answer = json.loads(self.body)
         except ValueError:
-            answer = None
-        if isinstance(answer, dict) and answer.get("error"):
-            return str(answer["error"])
-        return text[:500] or f"HTTP status {self.status} without a body"
+            return ""
+        return str(answer["error"]) if isinstance(answer, dict) and answer.get("error") else ""
 
     def json(self) -> Any:
         """Return the body as JSON; an empty body is None. Raises ``RequestError`` for anything else."""
