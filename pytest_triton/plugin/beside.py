@@ -9,6 +9,7 @@ from typing import Any
 from pytest_triton.case import Beside, Inputs
 from pytest_triton.errors import UsageError
 from pytest_triton.plugin.loads import is_list, make_load, read_value, triton_load
+from pytest_triton.plugin.models import model_name
 
 
 def triton_beside(
@@ -31,9 +32,7 @@ def read_beside(said: Mapping[str, Any], inputs: Inputs, folder: Path) -> tuple[
 
     Raises ``UsageError`` for what is no load, or one that is only to be looked for.
     """
-    model = said["model"]
-    if not isinstance(model, str) or not model:
-        raise UsageError(f"a model is named by a string, not {model!r}")
+    model = model_name(said["model"])
     values = triton_load()
     for name in values:
         value = said.get(name, values[name])

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.errors import MarkerError
+from pytest_triton.errors import MarkerError, UsageError
 from pytest_triton.plugin import options
+from pytest_triton.repository.names import is_model_name
 
 if TYPE_CHECKING:
     from pytest_triton.plugin.markers import Wish
+
+
+def model_name(name: str) -> str:
+    """Return the name of a model as a marker has it. Raises ``UsageError`` for what can be none, above all a path."""
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"a model is named by a string, not {name!r}")
+    if not is_model_name(name):
+        raise UsageError(f"{name!r} is not the name of a model", hint="write that of its folder, without a path")
+    return name
 
 
 def model_of(wish: Wish, test_file: Path) -> str:

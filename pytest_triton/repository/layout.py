@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_triton.errors import ModelNotFound, RepositoryError, nearest
+from pytest_triton.repository.names import check_model_name
 
 CONFIGURATION = "config.pbtxt"
 CONFIGURATIONS = "configs"
@@ -30,12 +31,7 @@ def find_model(repository: Path, model: str) -> ModelFolder:
     Raises ``RepositoryError`` when there is no such repository or ``model`` is a path rather than a name, and
     ``ModelNotFound``, with the nearest name or what to create, when there is no such model or it has no version.
     """
-    if not model or model in (".", "..") or "/" in model or "\\" in model or "\0" in model:
-        raise RepositoryError(
-            f"{model!r} is not the name of a model",
-            hint="Name the model's folder in the repository, without a path.",
-            model=model,
-        )
+    check_model_name(model)
     _check_repository(repository)
     folder = repository / model
     if not folder.is_dir():

@@ -13,6 +13,7 @@ from pytest_triton.repository.configuration import read, read_text, to_text
 from pytest_triton.repository.difference import unified
 from pytest_triton.repository.installation import write
 from pytest_triton.repository.layout import CONFIGURATION, CONFIGURATIONS
+from pytest_triton.repository.names import check_model_name
 from pytest_triton.repository.patch import apply
 from pytest_triton.repository.textfile import rewrite
 
@@ -45,8 +46,9 @@ def write_winner(install: Install, model: str, patch: Mapping[str, Value], appli
     Where the model has no file of its own, or the repository is not at hand, it is the configuration that Triton
     ``applied``. Returns what was written: ``path``, ``diff`` against the original and, if installed, ``installed``
     and ``original``; ``selected_by`` is the command that selects one with a name. Raises ``RepositoryError`` when a
-    folder cannot be written.
+    folder cannot be written, or ``model`` is a path.
     """
+    check_model_name(model)
     source = install.repository / model / CONFIGURATION if install.repository is not None else None
     if source is not None and source.exists():
         original = read_text(source)

@@ -362,6 +362,11 @@ class TestSettings:
         assert locate_model(tmp_path, "", "m") == tmp_path / "model.onnx" / "model.onnx"
         assert locate_model(tmp_path, "net.onnx", "m") == tmp_path / "net.onnx"
 
+    @pytest.mark.parametrize("filename", ["/etc/passwd", "../net.onnx", "a/../../net.onnx"])
+    def test_a_filename_does_not_lead_out_of_the_version_folder(self, tmp_path: Path, filename: str) -> None:
+        with pytest.raises(RefusalError, match="leads out of its version's folder"):
+            locate_model(tmp_path, filename, "m")
+
     def test_a_filename_with_folders_does_not_hide_the_version_folder(self) -> None:
         assert locate_version("/repository/m/1", "net.onnx") == Path("/repository/m/1")
         assert locate_version("/repository/m/1/onnx", "onnx/net.onnx") == Path("/repository/m/1")

@@ -67,6 +67,8 @@ def locate_version(model_dir: str, filename: str) -> Path:
 
 def locate_model(version_dir: Path, filename: str, model: str) -> Path:
     """Return the ONNX file: ``filename`` (``model.onnx`` if empty), or ``model.onnx`` in a folder of that name."""
+    if filename.startswith("/") or ".." in filename.split("/"):
+        raise RefusalError(f"default_model_filename '{filename}' of model '{model}' leads out of its version's folder")
     path = version_dir / (filename or "model.onnx")
     if path.is_dir():
         path /= "model.onnx"
