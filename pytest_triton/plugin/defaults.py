@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.plugin import options
+from pytest_triton.plugin import devices, options
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import Engine
@@ -40,6 +40,7 @@ def pytest_triton_make_server(
         program=str(program or ""),
         start_timeout=start_timeout,
         bind=options.bind(config),
+        gpus=devices.chosen(config),
     )
 
 

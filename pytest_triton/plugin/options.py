@@ -61,6 +61,21 @@ OPTIONS = {
             choices=("session", "module", "test"),
             metavar="session|module|test",
         ),
+        Option(
+            "gpus",
+            "",
+            "the GPUs that a server of ours may use and that are measured on: all, none, or some of nvidia-smi -L, as "
+            "in 0,1 or GPU-... or MIG-... (default: those that CUDA_VISIBLE_DEVICES leaves)",
+            metavar="0,1|all|none",
+        ),
+        Option("wait", "1h", "longest time to wait for a device that others measure on, as in 10m", metavar="TIME"),
+        Option(
+            "lease-folder",
+            "",
+            "folder of the locks by which runs take turns on a device; containers that share one need a folder in "
+            "common (default: pytest-triton-leases in the folder for temporary files)",
+            metavar="DIR",
+        ),
         Option("start-timeout", "60s", "longest time for a server of ours to become ready, as in 5m", metavar="TIME"),
         Option(
             "bind",
@@ -283,6 +298,21 @@ def workers(config: pytest.Config) -> int:
     return int(value)
 
 
+def gpus(config: pytest.Config) -> str:
+    """Return which GPUs are named; whether they are there is found out later. Raises ``pytest.UsageError``."""
+    value, source = setting(config, "gpus")
+    if source == "default":
+        return value
+    from pytest_triton.errors import OptionError
+    from pytest_triton.server.gpus import check_gpus
+
+    try:
+        check_gpus(value)
+    except OptionError as error:
+        raise pytest.UsageError(f"{error.problem}; {error.hint}") from None
+    return value
+
+
 def bind(config: pytest.Config) -> str:
     """Return the address that a server of ours listens on. Raises ``pytest.UsageError``."""
     value, source = setting(config, "bind")
@@ -308,10 +338,11 @@ def check(config: pytest.Config) -> None:
         )
     for name in OPTIONS:
         _, source = setting(config, name)
-        if name in ("budget", "max-duration", "start-timeout") and source != "default":
+        if name in ("budget", "max-duration", "start-timeout", "wait") and source != "default":
             duration(config, name)
     workers(config)
     bind(config)
+    gpus(config)
     name, source = setting(config, "config-name")
     if name and not _CONFIG_NAME.fullmatch(name):
         written = "triton_config_name" if source == "ini" else "--triton-config-name"

@@ -23,9 +23,8 @@ from pytest_triton.errors import (
     ServerDied,
     SLOViolation,
 )
-from pytest_triton.lease import lease
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import benchmark_sink, course, lifecycle, options, resuming
+from pytest_triton.plugin import benchmark_sink, course, devices, lifecycle, options, resuming
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.search_cases import Search
@@ -164,8 +163,10 @@ class TritonPerf:
     @contextmanager
     def lease(self) -> Iterator[Bench]:
         """Wait for the device, then give the bench with a running server, the model's folder checked."""
-        with lease(waiting=self.state.progress.say):
+        asked = time.time()
+        with devices.hold(self.state.config, self.state.progress, self.node.nodeid):
             self._leased = time.time()
+            self.state.waited += self._leased - asked
             if self.repository is not None and not options.is_remote(self.state.config):
                 find_in_repository(self.repository, self.plan.case.candidate.model)
             bench = self.state.bench(self.repository, self.arguments)

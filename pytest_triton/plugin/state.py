@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_triton.errors import OptionError, PytestTritonError, ServerStartError
-from pytest_triton.lease import is_held
-from pytest_triton.plugin import defaults, options, outcomes
+from pytest_triton.plugin import defaults, devices, options, outcomes
 from pytest_triton.plugin.keys import STATE
 from pytest_triton.plugin.progress import ProgressLine
 from pytest_triton.results.place import Place
@@ -30,6 +29,8 @@ TROUBLES, NOTES = "triton_troubles", "triton_notes"
 
 _STARTS = 3
 """Starts that fail in a row before a server is given up."""
+_LONG_WAIT = 5.0
+"""Seconds of waiting for devices from which on the summary says so."""
 _WAIT_FOR_OTHERS = 60.0
 """Seconds of an idle device without a new record after which a search's other candidates are given up, under xdist."""
 
@@ -53,6 +54,8 @@ class State:
     """How often in a row the server has died under a test."""
     served: dict[str, str] = field(default_factory=dict)
     """By model a digest of what a server that is not ours had of it."""
+    waited: float = 0.0
+    """Seconds that devices were waited for."""
     fixed: bool = False
     """Whether the server has said that it loads nothing for us."""
     _server: Server | None = None
@@ -259,7 +262,7 @@ class State:
             missing = [turn for turn in turns if turn not in found]
             if not self.worker or not missing:
                 return [found[turn] for turn in turns if turn in found]
-            if len(found) > known or is_held():
+            if len(found) > known or devices.busy(self.config):
                 last, known = time.monotonic(), len(found)
             elif time.monotonic() - last > _WAIT_FOR_OTHERS:
                 # The worker that should have measured them has crashed, or their tests have failed before.
@@ -311,6 +314,8 @@ def finish(session: pytest.Session) -> None:
     if state.worker:
         session.config.workeroutput.update({TROUBLES: state.troubles, NOTES: state.notes})  # type: ignore[attr-defined]
         return
+    if state.waited > _LONG_WAIT:
+        state.noted(f"waited {state.waited:.0f} s for devices that other runs measured on")
     path = options.folder(session.config, "json")
     if path is not None:
         from pytest_triton.report.json import write

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_triton.errors import OptionError, nearest
 from pytest_triton.server.base import Server
 from pytest_triton.server.embedded.server import EmbeddedServer
+from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.local import PROGRAM, LocalServer
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import START_TIMEOUT
@@ -41,13 +42,14 @@ def choose(
     headers: Mapping[str, str] = NO_HEADERS,
     start_timeout: float = START_TIMEOUT,
     bind: str = LOOPBACK,
+    gpus: GpuChoice | None = None,
 ) -> Server:
     """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
 
     ``python`` is the interpreter of the embedded one, ``program`` the path of a local one. ``tls`` and ``headers`` are
     for one at an address, and for no other. One of our own listens on ``bind`` and has ``start_timeout`` seconds to
-    become ready. Raises ``OptionError`` for anything else, and where a server of our own
-    lacks a repository to serve.
+    become ready. ``gpus`` are those that it may use. Raises ``OptionError`` for anything else, and where a server of
+    our own lacks a repository to serve.
     """
     if ":" in kind:
         return RemoteServer(kind, tls=tls, headers=headers)
@@ -66,7 +68,14 @@ def choose(
             arguments=arguments,
             start_timeout=start_timeout,
             bind=bind,
+            gpus=gpus,
         )
     return EmbeddedServer(
-        repository, output=output, python=python, arguments=arguments, start_timeout=start_timeout, bind=bind
+        repository,
+        output=output,
+        python=python,
+        arguments=arguments,
+        start_timeout=start_timeout,
+        bind=bind,
+        gpus=gpus,
     )

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+import time
+
+from pytest_triton.observation import GpuFigures, add_up_figures
 
 _SAMPLE = re.compile(
-    r"^(nv_gpu_memory_used_bytes|nv_gpu_memory_total_bytes|nv_gpu_utilization)(?:\{[^}]*\})?\s+(\S+)", re.MULTILINE
+    r"^(nv_gpu_memory_used_bytes|nv_gpu_memory_total_bytes|nv_gpu_utilization|nv_gpu_power_usage|nv_energy_consumption)"
+    r'\{(?:[^}]*,)?gpu_uuid="([^"]*)"[^}]*\}\s+(\S+)',
+    re.MULTILINE,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GpuFigures:
-    """What the GPUs that the server sees are doing, whoever uses them. None where there is no GPU.
-
-    ``memory`` is what is in use and ``total`` what there is, in bytes, summed over the GPUs; ``utilization`` is a
-    fraction of 1, the mean over the GPUs.
-    """
-
-    memory: int | None = None
-    utilization: float | None = None
-    total: int | None = None
-
-
 def read_gpu_figures(metrics: str) -> GpuFigures:
-    """Read the figures out of the text of Triton's metrics endpoint."""
-    found: dict[str, list[float]] = {}
-    for name, value in _SAMPLE.findall(metrics):
-        found.setdefault(name, []).append(float(value))
-    used, total = found.get("nv_gpu_memory_used_bytes"), found.get("nv_gpu_memory_total_bytes")
-    utilization = found.get("nv_gpu_utilization")
+    """Read the figures of all GPUs that the server sees out of the text of its metrics endpoint.
+
+    Triton refreshes them at its metrics interval; its energy counts from its own start.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, uuid, value in _SAMPLE.findall(metrics):
+        number = _number(value)
+        if number is not None:
+            found.setdefault(uuid, {})[name] = number
+    now = time.monotonic_ns()
+    return add_up_figures([_figures(gpu, now) for gpu in found.values()])
+
+
+def _figures(gpu: dict[str, float], at_ns: int) -> GpuFigures:
+    used, total = gpu.get("nv_gpu_memory_used_bytes"), gpu.get("nv_gpu_memory_total_bytes")
     return GpuFigures(
-        memory=int(sum(used)) if used else None,
-        utilization=sum(utilization) / len(utilization) if utilization else None,
-        total=int(sum(total)) if total else None,
+        memory=int(used) if used is not None else None,
+        total=int(total) if total is not None else None,
+        utilization=gpu.get("nv_gpu_utilization"),
+        power=gpu.get("nv_gpu_power_usage"),
+        energy=gpu.get("nv_energy_consumption"),
+        at_ns=at_ns,
     )
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_triton.errors import OptionError, ServerUnavailable
+from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
 
@@ -59,8 +60,11 @@ class LocalServer(ChildServer):
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
         bind: str = LOOPBACK,
+        gpus: GpuChoice | None = None,
     ) -> None:
-        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind)
+        super().__init__(
+            repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind, gpus=gpus
+        )
         self._program = program
 
     @property

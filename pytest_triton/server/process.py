@@ -16,6 +16,8 @@ from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.arguments import LaunchArguments, make_arguments, split_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
+from pytest_triton.server.gpu_watch import GpuSource, choose_source
+from pytest_triton.server.gpus import GpuChoice, choose_gpus
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
 from pytest_triton.server.ports import LOOPBACK
@@ -48,7 +50,8 @@ class ChildServer(ABC):
 
     ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
     ``server.log`` in ``output``; that of a server that died is kept as ``server.log.1``, ``server.log.2`` and so on.
-    ``start_timeout`` is in seconds, ``bind`` the IPv4 address that it listens on.
+    ``start_timeout`` is in seconds, ``bind`` the IPv4 address that it listens on. ``gpus`` are those that it may use,
+    by default those that this process may.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class ChildServer(ABC):
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
         bind: str = LOOPBACK,
+        gpus: GpuChoice | None = None,
     ) -> None:
         self._repository = repository.resolve()
         self._output = output
@@ -66,6 +70,8 @@ class ChildServer(ABC):
         self._options: Mapping[str, Any] = {}
         self._start_timeout = start_timeout
         self._bind = bind
+        self._gpus = gpus
+        self._gpu_source: GpuSource | None = None
         self._private: Path | None = None
         self._kept_log: Path | None = None
         self._process: SupervisedProcess | None = None
@@ -192,6 +198,7 @@ class ChildServer(ABC):
                 f"the {self.kind} server has no place to write to: {error}",
                 hint="Name a folder on a disk with room in --triton-output, and one for temporary files in TMPDIR.",
             ) from error
+        gpus = self._gpus = self._gpus if self._gpus is not None else choose_gpus()
         self._launched = make_arguments(
             launch.arguments,
             repositories=(self._repository, self._aliases_directory),
@@ -202,7 +209,7 @@ class ChildServer(ABC):
         try:
             self._process = SupervisedProcess(
                 [str(launch.program), *self._launched.words],
-                environment=launch.environment,
+                environment={**launch.environment, **gpus.environment},
                 log=self._output_file,
                 shm_prefix=name,
                 directories=[private],
@@ -216,6 +223,7 @@ class ChildServer(ABC):
             check=self._check_patiently,
             advise=self._advise,
         )
+        self._gpu_source = choose_source(gpus, self._launched.endpoints)
         problem = wait_until_ready(
             self._launched.endpoints,
             server_id=self._launched.server_id,
@@ -279,7 +287,12 @@ class ChildServer(ABC):
         pid = self.pid
         if pid is None or self._control is None:
             return ResourceUsage(at_ns=time.monotonic_ns())
-        return measure_usage(pid, self._control.gpu_figures())
+        return measure_usage(pid, self._gpu_source)
+
+    @property
+    def gpu_source(self) -> GpuSource | None:
+        """What tells what its GPUs do: NVML, or its metrics where that shows none."""
+        return self._gpu_source
 
     def alias(self, model: str, number: int = 1) -> str | None:
         """Return another name under which ``model`` can be loaded: a link in a second repository of our own.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_triton.observation import ResourceUsage
-from pytest_triton.server.gpu import GpuFigures
+from pytest_triton.observation import GpuFigures, ResourceUsage
+from pytest_triton.server.gpu_watch import GpuSource
 
 if TYPE_CHECKING:
     import psutil
 
 
-def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
-    """Add up what the processes from ``pid`` down use: memory, and CPU time since they began.
+_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP = Path("/proc/self/cgroup")
+
+
+def measure_usage(pid: int, source: GpuSource | None) -> ResourceUsage:
+    """Add up what the processes from ``pid`` down use: memory, and CPU time since they began; ``source`` tells of GPUs.
 
     Memory that they share (libraries, shared-memory blocks) is counted once, by the kernel's proportional set size: a
     sum of resident set sizes would count it once per instance. Asking takes milliseconds, more for large models.
@@ -38,6 +44,8 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
             continue
         rss += memory
         cpu += times.user + times.system + times.children_user + times.children_system
+    gpu = source.read() if source is not None else GpuFigures()
+    periods, throttled = read_quota()
     return ResourceUsage(
         rss=rss,
         cpu_seconds=cpu,
@@ -46,7 +54,39 @@ def measure_usage(pid: int, gpu: GpuFigures) -> ResourceUsage:
         gpu_utilization=gpu.utilization,
         children=len(processes) - 1,
         at_ns=time.monotonic_ns(),
+        quota_periods=periods,
+        throttled_periods=throttled,
     )
+
+
+def read_quota(cgroups: Path = _CGROUPS, own: Path = _CGROUP) -> tuple[int | None, int | None]:
+    """Return how many periods of a CPU quota there were so far, and at the end of how many it was used up.
+
+    It is that of the container, or the cgroup, that this process is in, as those are that it starts; None without one.
+    """
+    for stat in _statistics_files(cgroups, own):
+        try:
+            counts = dict(line.split(maxsplit=1) for line in stat.read_text(encoding="ascii").splitlines())
+        except OSError:
+            continue
+        if int(counts.get("nr_periods", 0)) > 0:
+            return int(counts["nr_periods"]), int(counts["nr_throttled"])
+    return None, None
+
+
+def _statistics_files(cgroups: Path, own: Path) -> Iterator[Path]:
+    """Yield where the quota's statistics may be, in a container and outside of one, by version 2 of cgroups and 1."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield cgroups / path.lstrip("/") / "cpu.stat"
+        elif "cpu" in controllers.split(","):
+            yield from (cgroups / name / path.lstrip("/") / "cpu.stat" for name in (controllers, "cpu"))
+    yield from (cgroups / "cpu.stat", cgroups / "cpu" / "cpu.stat")
 
 
 def _memory(process: psutil.Process) -> int:

@@ -17,7 +17,10 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("quantities",),
     ("metrics",),
     ("observation", "slo", "clustering", "correctness"),
-    ("statistics",),
+    (
+        "statistics",
+        "gpu_usage",
+    ),
     ("case", "exceedance", "windows", "series"),
     ("validity", "slo_rules"),
     ("measurement",),

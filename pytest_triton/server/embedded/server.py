@@ -10,6 +10,7 @@ from pytest_triton.server.embedded.backend_directory import make_backend_directo
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
+from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
 
@@ -29,8 +30,11 @@ class EmbeddedServer(ChildServer):
         arguments: Sequence[str] = (),
         start_timeout: float = START_TIMEOUT,
         bind: str = LOOPBACK,
+        gpus: GpuChoice | None = None,
     ) -> None:
-        super().__init__(repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind)
+        super().__init__(
+            repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind, gpus=gpus
+        )
         self._python = python
         self._installation: Installation | None = None
 
