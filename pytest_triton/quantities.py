@@ -1,6 +1,6 @@
 """Numbers with units, at the edges: ``"25ms"`` <-> 0.025.
 
-Inside, everything is seconds, bytes, events per second and fractions, as plain floats.
+Inside, everything is seconds, bytes, events per second, watts, joules, hertz and fractions, as plain floats.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ class Unit(enum.Enum):
     PER_SECOND = "/s"
     FRACTION = "%"
     BYTES = "B"
+    WATTS = "W"
+    JOULES = "J"
+    HERTZ = "Hz"
     COUNT = ""
 
 
@@ -39,13 +42,26 @@ _FACTORS: dict[Unit, dict[str, float]] = {
         "GiB": 2.0**30,
         "TiB": 2.0**40,
     },
+    Unit.WATTS: {"mW": 1e-3, "W": 1.0, "kW": 1e3},
+    Unit.JOULES: {"uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1.0, "kJ": 1e3, "Wh": 3600.0},
+    Unit.HERTZ: {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     Unit.COUNT: {"": 1.0},
 }
+_SHOWN: dict[Unit, tuple[tuple[float, str], ...]] = {
+    Unit.SECONDS: ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
+    Unit.WATTS: ((1e3, "kW"), (1.0, "W"), (1e-3, "mW")),
+    Unit.JOULES: ((1e3, "kJ"), (1.0, "J"), (1e-3, "mJ"), (1e-6, "uJ")),
+    Unit.HERTZ: ((1e9, "GHz"), (1e6, "MHz"), (1e3, "kHz"), (1.0, "Hz")),
+}
+"""The units that quantities are shown in, the largest first."""
 _EXAMPLES = {
     Unit.SECONDS: "'25ms'",
     Unit.PER_SECOND: "'400/s'",
     Unit.FRACTION: "'0.1%'",
     Unit.BYTES: "'2GiB'",
+    Unit.WATTS: "'250W'",
+    Unit.JOULES: "'0.5J'",
+    Unit.HERTZ: "'1.5GHz'",
     Unit.COUNT: "8",
 }
 
@@ -91,11 +107,12 @@ def show(value: float | None, unit: Unit) -> str:
         return "-"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if unit is Unit.SECONDS:
-        for factor, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
-            if abs(value) >= 0.99995 * factor:  # 999.96 ms would be shown as 1,000.0 ms
-                return f"{_digits(value / factor)} {name}"
-        return "0 s" if value == 0 else f"{_digits(value * 1e9)} ns"
+    if unit in _SHOWN:
+        if value == 0:
+            return f"0 {unit.value}"
+        # 999.96 ms would be shown as 1,000.0 ms.
+        factor, name = next((pair for pair in _SHOWN[unit] if abs(value) >= 0.99995 * pair[0]), _SHOWN[unit][-1])
+        return f"{_digits(value / factor)} {name}"
     if unit is Unit.PER_SECOND:
         return f"{_digits(value)}/s"
     if unit is Unit.FRACTION:

@@ -17,10 +17,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("quantities",),
     ("metrics",),
     ("observation", "slo", "clustering", "correctness"),
-    (
-        "statistics",
-        "gpu_usage",
-    ),
+    ("statistics", "gpu_usage"),
     ("case", "exceedance", "windows", "series"),
     ("validity", "slo_rules"),
     ("measurement",),
