@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pytest_triton.errors import OptionError, ServerStartError
 from pytest_triton.server.base import Endpoints
@@ -36,25 +36,27 @@ class LaunchArguments:
 def make_arguments(
     own: Mapping[str, str],
     *,
-    repositories: Sequence[Path],
+    repositories: Sequence[PurePath],
     shm_prefix: str,
     bind: str = LOOPBACK,
     user: Sequence[str] = (),
 ) -> LaunchArguments:
     """Join our arguments, those of the kind of server (``own``) and the user's, which win.
 
-    ``own`` maps an argument's name without dashes to its value, ``bind`` is the address to listen on. Raises
-    ``OptionError`` for a user's argument that the server cannot work with here, ``ServerStartError`` when a port that
-    the user chose is taken.
+    ``own`` maps an argument's name without dashes to its value. ``bind`` is the address to listen on; where ``own``
+    has the server listen at another one, in a network of its own, it is where that is reached. Raises ``OptionError``
+    for a user's argument that the server cannot work with here, ``ServerStartError`` when a port that the user chose is
+    taken.
     """
     theirs = split_arguments(user)
     _refuse_impossible(theirs)
     single = dict(theirs)
+    addresses = [name.replace("-port", "-address") for name in PORTS]
     chosen = dict(zip(PORTS, choose_ports(len(PORTS), bind), strict=True))
     defaults = {
         "id": shm_prefix,
         "model-control-mode": "explicit",
-        **{name.replace("-port", "-address"): bind for name in PORTS},
+        **dict.fromkeys(addresses, bind),
         **{name: str(port) for name, port in chosen.items()},
         "exit-timeout-secs": str(EXIT_TIMEOUT),
         "metrics-interval-ms": str(METRICS_INTERVAL_MS),
@@ -67,7 +69,7 @@ def make_arguments(
     for name in PORTS:
         if name in single and _is_on(single, name):
             _require_free(name, single.get(name), single.get(name.replace("-port", "-address")) or bind)
-    settings = {**defaults, **{name: value or "" for name, value in theirs}}
+    settings = {**defaults, **dict.fromkeys(addresses, bind), **{name: value or "" for name, value in theirs}}
     return LaunchArguments(
         words=tuple(words),
         endpoints=Endpoints(

@@ -1,39 +1,24 @@
-"""What the servers that are child processes of ours have in common: start, log, usage, aliases, end."""
+"""What the servers that are child processes of ours have in common: their place, their process, what they use."""
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pytest_triton.errors import RepositoryError, ServerDied, ServerStartError
+from pytest_triton.errors import ServerStartError
 from pytest_triton.observation import ResourceUsage
-from pytest_triton.server.arguments import LaunchArguments, make_arguments, split_arguments
-from pytest_triton.server.base import Endpoints
-from pytest_triton.server.control import UNLOAD_POLL, ModelControl
-from pytest_triton.server.gpu_watch import GpuSource, choose_source
-from pytest_triton.server.gpus import GpuChoice, choose_gpus
-from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
-from pytest_triton.server.options import SWITCH, join_words
+from pytest_triton.server.arguments import LaunchArguments
+from pytest_triton.server.gpus import GpuChoice
+from pytest_triton.server.own import START_TIMEOUT, OwnServer, Site
 from pytest_triton.server.ports import LOOPBACK
-from pytest_triton.server.readiness import wait_until_ready
-from pytest_triton.server.remains import PREFIX, make_directory, mark, remove_remains
-from pytest_triton.server.supervised import SupervisedProcess, describe_status
+from pytest_triton.server.remains import make_directory, mark, remove_remains
+from pytest_triton.server.supervised import SupervisedProcess
 from pytest_triton.server.supervisor import remove_blocks, remove_directories
-from pytest_triton.server.unloading import unload_all
 from pytest_triton.server.usage import measure_usage
-
-START_TIMEOUT = 60.0
-START_ATTEMPTS = 3
-UNLOAD_WITHIN = 1.5
-GRACE = 0.6
-DEATH_WITHIN = 1.0
-_PORT_LOST = ("already in use", "failed to bind", "Failed to start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +30,8 @@ class Launch:
     arguments: Mapping[str, str]
 
 
-class ChildServer(ABC):
-    """A ``tritonserver`` that is a child of ours; nothing of it outlives this process.
-
-    ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
-    ``server.log`` in ``output``; that of a server that died is kept as ``server.log.1``, ``server.log.2`` and so on.
-    ``start_timeout`` is in seconds, ``bind`` the IPv4 address that it listens on. ``gpus`` are those that it may use,
-    by default those that this process may.
-    """
+class ChildServer(OwnServer):
+    """A ``tritonserver`` that is a child of ours, in a temporary directory of its own."""
 
     def __init__(
         self,
@@ -64,31 +43,11 @@ class ChildServer(ABC):
         bind: str = LOOPBACK,
         gpus: GpuChoice | None = None,
     ) -> None:
-        self._repository = repository.resolve()
-        self._output = output
-        self._user_arguments = tuple(arguments)
-        self._options: Mapping[str, Any] = {}
-        self._start_timeout = start_timeout
-        self._bind = bind
-        self._gpus = gpus
-        self._gpu_source: GpuSource | None = None
+        super().__init__(
+            repository, output=output, arguments=arguments, start_timeout=start_timeout, bind=bind, gpus=gpus
+        )
         self._private: Path | None = None
-        self._kept_log: Path | None = None
-        self._process: SupervisedProcess | None = None
-        self._launched: LaunchArguments | None = None
-        self._control: ModelControl | None = None
-        self._aliases: dict[tuple[str, int], str] = {}
-        self._version = ""
-
-    @property
-    @abstractmethod
-    def kind(self) -> str:
-        """``embedded`` or ``local``."""
-
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """One line for the header: which server, which version, where from."""
+        self._launch: Launch | None = None
 
     @abstractmethod
     def _prepare(self, private: Path) -> Launch:
@@ -97,220 +56,47 @@ class ChildServer(ABC):
         Raises ``ServerUnavailable`` when it cannot be started here.
         """
 
-    def _advise_start(self, lines: Sequence[str]) -> str:
-        """Say what to do about a start that failed, by the ``lines`` that it wrote, or ""."""
-        return ""
-
-    def _advise(self, reason: str) -> str:
-        """Say what to do about Triton's reason for refusing a model, or ""."""
-        return ""
-
-    @property
-    def endpoints(self) -> Endpoints:
-        """Where it listens."""
-        return self._started().endpoints
-
-    @property
-    def control(self) -> ModelControl:
-        """The client for its control plane."""
-        self._started()
-        assert self._control is not None
-        return self._control
-
-    @property
-    def repository(self) -> Path | None:
-        """The model repository it serves."""
-        return self._repository
-
-    @property
-    def log(self) -> Path:
-        """The file that its log goes to."""
-        if self._launched is not None and self._launched.log_file is not None:
-            return self._launched.log_file
-        return self._kept_log or self._output_file
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What ``restart`` gave it besides its usual arguments."""
-        return self._options
-
-    @property
-    def completes(self) -> bool:
-        """Whether neither its usual arguments nor its options keep it from completing configurations."""
-        switch = SWITCH.replace("_", "-")
-        return all(name != switch for name, _ in split_arguments(join_words(self._user_arguments, self._options)))
-
-    @property
-    def version(self) -> str:
-        """The server's own version, "" before it was started."""
-        return self._version
-
     @property
     def pid(self) -> int | None:
         """The process id of ``tritonserver`` while it runs."""
-        return self._process.pid if self._process is not None else None
+        return self._running.pid if isinstance(self._running, SupervisedProcess) else None
 
-    def start(self) -> None:
-        """Start it and wait until it is ready, choosing other ports when someone else was faster to take ours.
-
-        What runs that were killed have left of their servers is removed before.
-        """
+    def _remove_remains(self) -> None:
         remove_remains()
-        self._start()
 
-    def _start(self) -> None:
-        if not self._repository.is_dir():
-            raise RepositoryError(
-                f"there is no model repository at {self._repository}",
-                hint="Name the folder that holds the models' folders.",
-            )
-        try:
-            for attempt in range(1, START_ATTEMPTS + 1):
-                problem = self._try_start()
-                if problem is None:
-                    return
-                if attempt == START_ATTEMPTS or not self._lost_a_port():
-                    advice = self._advise_start(read_tail(self._output_file))
-                    if not self._ended():
-                        advice = "--triton-start-timeout=TIME gives it longer."
-                    raise ServerStartError(
-                        f"the {self.kind} server did not start: {problem}",
-                        details=telling_lines(self._output_file),
-                        hint=f"{advice} Its log is {self.log}.".lstrip(),
-                    )
-                self.stop()
-        except BaseException:
-            self.stop()
-            raise
+    def _settle(self, name: str) -> Site:
+        private = self._make_private(name)
+        self._aliases_directory.mkdir()
+        self._launch = self._prepare(private)
+        return Site((self._repository, self._aliases_directory), self._launch.arguments)
 
-    def _try_start(self) -> str | None:
-        # One name for the server, its directory and its shared-memory blocks: no other server has it.
-        name = f"{PREFIX}{secrets.token_hex(5)}"
-        self._launched = self._control = self._kept_log = None
+    def _run(self, name: str, launched: LaunchArguments) -> None:
+        assert self._launch is not None
+        assert self._private is not None
+        assert self._gpus is not None
         try:
-            self._output.mkdir(parents=True, exist_ok=True)
-            self._output_file.write_bytes(b"")
-            private = self._make_private(name)
-            self._aliases_directory.mkdir()
-            launch = self._prepare(private)
-        except OSError as error:
-            raise ServerStartError(
-                f"the {self.kind} server has no place to write to: {error}",
-                hint="Name a folder on a disk with room in --triton-output, and one for temporary files in TMPDIR.",
-            ) from error
-        gpus = self._gpus = self._gpus if self._gpus is not None else choose_gpus()
-        self._launched = make_arguments(
-            launch.arguments,
-            repositories=(self._repository, self._aliases_directory),
-            shm_prefix=name,
-            bind=self._bind,
-            user=join_words(self._user_arguments, self._options),
-        )
-        try:
-            self._process = SupervisedProcess(
-                [str(launch.program), *self._launched.words],
-                environment={**launch.environment, **gpus.environment},
+            self._running = SupervisedProcess(
+                [str(self._launch.program), *launched.words],
+                environment={**self._launch.environment, **self._gpus.environment},
                 log=self._output_file,
                 shm_prefix=name,
-                directories=[private],
+                directories=[self._private],
             )
         except OSError as error:
             raise ServerStartError(f"no process for the {self.kind} server can be started: {error}") from error
-        self._control = ModelControl(
-            self._launched.endpoints.address("http"),
-            metrics=self._launched.endpoints.metrics,
-            log=self.log,
-            check=self._check_patiently,
-            advise=self._advise,
-        )
-        self._gpu_source = choose_source(gpus, self._launched.endpoints)
-        problem = wait_until_ready(
-            self._launched.endpoints,
-            server_id=self._launched.server_id,
-            timeout=self._start_timeout,
-            ended=self._ended,
-        )
-        if problem is None:
-            self._version = str(self._control.server_metadata().get("version", ""))
-        return problem
 
-    @property
-    def finalizes(self) -> bool:
-        """Whether models must be unloaded before it ends, so that they can finalize."""
-        return True
+    def _clear(self) -> None:
+        if self._private is not None:
+            remove_directories([str(self._private)])
+            remove_blocks(self._private.name)
+            self._private = None
 
-    def stop(self) -> None:
-        """Let the models finalize, end the process and all that it started, remove what it left. Safe at any time."""
-        process, finalizes = self._process, self.finalizes
-        try:
-            if process is not None and process.status is None and self._control is not None and finalizes:
-                unload_all(self._control.address, within=UNLOAD_WITHIN)
-        finally:
-            # Each thing is forgotten once it is gone: who is interrupted here may call again.
-            if process is not None:
-                process.end(grace=GRACE if finalizes else 0)
-                self._process = None
-            if self._private is not None:
-                remove_directories([str(self._private)])
-                remove_blocks(self._private.name)
-                self._private = None
-            self._aliases.clear()
+    def _link(self, model: str, alias: str) -> None:
+        (self._aliases_directory / alias).symlink_to(self._repository / model, target_is_directory=True)
 
-    def restart(self, options: Mapping[str, Any]) -> None:
-        """End it and start it with ``options``; the aliases that were given out are there again.
-
-        Its models get no time to finalize: that would be a second for each instance.
-        """
-        aliases = list(self._aliases)
-        if self._process is not None:
-            self._process.end(grace=0)
-        self.stop()
-        self._options = dict(options)
-        self._start()
-        for model, number in aliases:
-            self.alias(model, number)
-
-    def check(self) -> None:
-        """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
-        if self._process is None or self._process.status is None:
-            return
-        # The next server must not write over what this message names.
-        self._kept_log = self._kept_log or keep(self._output_file)
-        raise ServerDied(
-            f"the {self.kind} server died ({describe_status(self._process.status)})",
-            details=last_lines(self.log) or last_lines(self._kept_log or self._output_file),
-            hint=f"Its log is {self.log}.",
-        )
-
-    def usage(self) -> ResourceUsage:
-        """Return what the server's processes use at this moment."""
+    def _measure(self) -> ResourceUsage:
         pid = self.pid
-        if pid is None or self._control is None:
-            return ResourceUsage(at_ns=time.monotonic_ns())
-        return measure_usage(pid, self._gpu_source)
-
-    @property
-    def gpu_source(self) -> GpuSource | None:
-        """What tells what its GPUs do: NVML, or its metrics where that shows none."""
-        return self._gpu_source
-
-    def alias(self, model: str, number: int = 1) -> str | None:
-        """Return another name under which ``model`` can be loaded: a link in a second repository of our own.
-
-        There may be several, by ``number``. Triton loads it with a configuration given to the load API, whose name is
-        the alias; without one only when the model's config.pbtxt does not carry its name.
-        """
-        folder = self._repository / model
-        if self._private is None or not folder.is_dir():
-            return None
-        if (model, number) not in self._aliases:
-            end = 2
-            while (self._repository / f"{model}__{end}").exists() or f"{model}__{end}" in self._aliases.values():
-                end += 1
-            alias = f"{model}__{end}"
-            (self._aliases_directory / alias).symlink_to(folder, target_is_directory=True)
-            self._aliases[model, number] = alias
-        return self._aliases[model, number]
+        return measure_usage(pid, self._gpu_source) if pid is not None else ResourceUsage(at_ns=time.monotonic_ns())
 
     def _make_private(self, name: str) -> Path:
         private = Path(tempfile.gettempdir()) / name
@@ -328,28 +114,3 @@ class ChildServer(ABC):
     def _aliases_directory(self) -> Path:
         assert self._private is not None
         return self._private / "aliases"
-
-    @property
-    def _output_file(self) -> Path:
-        """What the process itself writes: its whole log, unless the user's --log-file takes the log elsewhere."""
-        return self._output / "server.log"
-
-    def _started(self) -> LaunchArguments:
-        if self._launched is None:
-            raise ServerStartError(f"the {self.kind} server was not started", hint="Call start() first.")
-        return self._launched
-
-    def _ended(self) -> bool:
-        return self._process is None or self._process.status is not None
-
-    def _check_patiently(self) -> None:
-        """Check after a broken connection, which is noticed sooner than the end of the process that broke it."""
-        deadline = time.monotonic() + DEATH_WITHIN
-        while self._process is not None and self._process.status is None and time.monotonic() < deadline:
-            time.sleep(UNLOAD_POLL)
-        self.check()
-
-    def _lost_a_port(self) -> bool:
-        if self._launched is None or not self._launched.ports_are_ours:
-            return False
-        return any(sign in line for line in read_tail(self._output_file) for sign in _PORT_LOST)

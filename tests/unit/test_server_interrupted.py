@@ -15,14 +15,22 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_triton.server import LocalServer, ModelControl, process
+from pytest_triton.server import LocalServer, ModelControl, own
+from pytest_triton.server.own import OwnServer
 from pytest_triton.server.process import ChildServer
 from pytest_triton.server.supervised import SupervisedProcess
 
 Place = tuple[CodeType, int]
 MakeServer = Callable[[], LocalServer]
-START = (ChildServer._start, ChildServer._try_start, ChildServer._make_private, SupervisedProcess.__init__)
-END = (ChildServer.stop, SupervisedProcess.end)
+START = (
+    OwnServer._start,
+    OwnServer._try_start,
+    ChildServer._settle,
+    ChildServer._make_private,
+    ChildServer._run,
+    SupervisedProcess.__init__,
+)
+END = (OwnServer.stop, ChildServer._clear, SupervisedProcess.end)
 
 
 @contextmanager
@@ -52,7 +60,7 @@ def make_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeServer:
     (tmp_path / "models").mkdir()
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(process, "wait_until_ready", lambda *arguments, **options: None)
+    monkeypatch.setattr(own, "wait_until_ready", lambda *arguments, **options: None)
     monkeypatch.setattr(ModelControl, "server_metadata", lambda control: {})
     return lambda: LocalServer(tmp_path / "models", output=tmp_path / "out", program=str(program))
 
