@@ -22,6 +22,7 @@ def pytest_triton_make_server(
     config: pytest.Config, repository: Path | None, arguments: Sequence[str], output: Path
 ) -> Server:
     """The server that ``--triton-server`` names."""
+    from pytest_triton.plugin.state import of
     from pytest_triton.server.choice import choose
 
     kind, _ = options.setting(config, "server")
@@ -38,9 +39,12 @@ def pytest_triton_make_server(
         arguments=arguments,
         python=python or None,
         program=str(program or ""),
+        image=options.setting(config, "image")[0],
+        docker_args=options.docker_args(config),
         start_timeout=start_timeout,
         bind=options.bind(config),
         gpus=devices.chosen(config),
+        tell=of(config).progress.say,
     )
 
 

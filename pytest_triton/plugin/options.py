@@ -43,16 +43,32 @@ OPTIONS = {
         Option(
             "server",
             "auto",
-            "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), or the "
-            "address of a running one (http://host:port, https, grpc or grpcs; of HTTP and gRPC both with a comma "
-            "between them). auto: local if there is one, else embedded",
-            metavar="auto|embedded|local|URL",
+            "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), docker (in "
+            "a container), or the address of a running one (http://host:port, https, grpc or grpcs; of HTTP and gRPC "
+            "both with a comma between them). auto: local if there is one, else docker if an image is named, else "
+            "embedded",
+            metavar="auto|embedded|local|docker|URL",
         ),
         Option(
             "server-path",
             "",
             "the program of a local server, as in /opt/tritonserver/bin/tritonserver (default: tritonserver on PATH)",
             metavar="PATH",
+        ),
+        Option(
+            "image",
+            "",
+            "the image of a server in a container (default: nvcr.io/nvidia/tritonserver:26.08-py3)",
+            metavar="IMAGE",
+        ),
+        Option(
+            "docker-args",
+            "",
+            "what docker run would be given for it, as in '--user=1000 --env=NAME=value --shm-size=4g "
+            "--network=bridge'; repeatable",
+            metavar="'--OPTION=VALUE ...'",
+            repeated=True,
+            secret=True,
         ),
         Option(
             "server-scope",
@@ -329,6 +345,21 @@ def bind(config: pytest.Config) -> str:
         ) from None
 
 
+def docker_args(config: pytest.Config) -> str:
+    """Return what ``docker run`` would be given for a server's container. Raises ``pytest.UsageError``."""
+    text, source = setting(config, "docker-args")
+    if source == "default":
+        return text
+    from pytest_triton.errors import OptionError
+    from pytest_triton.server.docker.options import parse_options
+
+    try:
+        parse_options(text)
+    except OptionError as error:
+        raise pytest.UsageError(f"{error.problem}; {error.hint}") from None
+    return text
+
+
 def check(config: pytest.Config) -> None:
     """Raise ``pytest.UsageError`` for the first setting with an impossible value."""
     if is_remote(config) and "@" in setting(config, "server")[0]:
@@ -343,6 +374,7 @@ def check(config: pytest.Config) -> None:
     workers(config)
     bind(config)
     gpus(config)
+    docker_args(config)
     name, source = setting(config, "config-name")
     if name and not _CONFIG_NAME.fullmatch(name):
         written = "triton_config_name" if source == "ini" else "--triton-config-name"

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_triton.errors import OptionError, nearest
 from pytest_triton.server.base import Server
+from pytest_triton.server.docker.image import OFFICIAL
+from pytest_triton.server.docker.server import DockerServer
 from pytest_triton.server.embedded.server import EmbeddedServer
 from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.local import PROGRAM, LocalServer
+from pytest_triton.server.own import START_TIMEOUT
 from pytest_triton.server.ports import LOOPBACK
-from pytest_triton.server.process import START_TIMEOUT
 from pytest_triton.server.remote import RemoteServer
 from pytest_triton.server.transport import NO_HEADERS
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import TLS
 
-KINDS = ("auto", "embedded", "local")
+KINDS = ("auto", "embedded", "local", "docker")
 
 
-def resolve(kind: str, program: str = "") -> str:
-    """Say what ``auto`` means here: ``local`` where a ``program`` is named or on PATH, else ``embedded``."""
+def resolve(kind: str, program: str = "", image: str = "") -> str:
+    """Say what ``auto`` means here.
+
+    It is ``local`` where a ``program`` is named or on PATH, else ``docker`` where an ``image`` is named, else
+    ``embedded``.
+    """
     if kind != "auto":
         return kind
-    return "local" if program or shutil.which(PROGRAM) else "embedded"
+    if program or shutil.which(PROGRAM):
+        return "local"
+    return "docker" if image else "embedded"
 
 
 def choose(
@@ -38,18 +46,22 @@ def choose(
     arguments: Sequence[str] = (),
     python: str | None = None,
     program: str = "",
+    image: str = "",
+    docker_args: str = "",
     tls: TLS | None = None,
     headers: Mapping[str, str] = NO_HEADERS,
     start_timeout: float = START_TIMEOUT,
     bind: str = LOOPBACK,
     gpus: GpuChoice | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Server:
-    """Return the server that ``kind`` names, not yet started: ``embedded``, ``local``, an address, or ``auto``.
+    """Return the server that ``kind`` names, not yet started: a kind of our own, ``auto`` of them, or an address.
 
-    ``python`` is the interpreter of the embedded one, ``program`` the path of a local one. ``tls`` and ``headers`` are
-    for one at an address, and for no other. One of our own listens on ``bind`` and has ``start_timeout`` seconds to
-    become ready. ``gpus`` are those that it may use. Raises ``OptionError`` for anything else, and where a server of
-    our own lacks a repository to serve.
+    ``python`` is the interpreter of the embedded one, ``program`` the path of a local one, ``image`` that of one in a
+    container, which ``docker_args`` say more about. ``tls`` and ``headers`` are for one at an address, and for no
+    other. One of our own listens on ``bind``, has ``start_timeout`` seconds to become ready, may use ``gpus``, and has
+    ``tell`` hear what takes long before it can be started. Raises ``OptionError`` for anything else, and where a server
+    of our own lacks a repository to serve.
     """
     if ":" in kind:
         return RemoteServer(kind, tls=tls, headers=headers)
@@ -60,7 +72,20 @@ def choose(
         )
     if repository is None:
         raise OptionError("there is no model repository to serve", hint="Name one with --triton-repository.")
-    if resolve(kind, program) == "local":
+    resolved = resolve(kind, program, image)
+    if resolved == "docker":
+        return DockerServer(
+            repository,
+            output=output,
+            image=image or OFFICIAL,
+            container=docker_args,
+            arguments=arguments,
+            start_timeout=start_timeout,
+            bind=bind,
+            gpus=gpus,
+            tell=tell,
+        )
+    if resolved == "local":
         return LocalServer(
             repository,
             output=output,

@@ -1,0 +1,1 @@
+"""Triton in a container of a Docker engine. The ``docker`` package is imported where it is used."""
