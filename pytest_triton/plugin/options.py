@@ -43,10 +43,10 @@ OPTIONS = {
         Option(
             "server",
             "auto",
-            "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), docker (in "
-            "a container), or the address of a running one (http://host:port, https, grpc or grpcs; of HTTP and gRPC "
-            "both with a comma between them). auto: local if there is one, else docker if an image is named, else "
-            "embedded",
+            "where Triton is: auto, embedded (from the nvidia-pytriton wheel), local (tritonserver on PATH), docker "
+            "(in a container), or the address of a running one (http://host:port, https, grpc or grpcs; of HTTP and "
+            "gRPC both with a comma between them). auto: local if there is one, else docker if an image is named, "
+            "else embedded",
             metavar="auto|embedded|local|docker|URL",
         ),
         Option(
