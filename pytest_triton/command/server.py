@@ -21,8 +21,10 @@ _YES = ("1", "true", "yes", "on")
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add the options; each may be written as pytest has it, too, with ``--triton-`` before its name."""
     add = partial(_add, parser.add_argument_group("server", "without them, pytest's ini keys in this folder count"))
-    add("server", metavar="KIND|URL", help=f"{_DEFAULT} (default), local, auto, http://host:port")
+    add("server", metavar="KIND|URL", help=f"{_DEFAULT} (default), local, docker, auto, http://host:port")
     add("server-path", metavar="PATH", help="the program tritonserver of a local server (default: on PATH)")
+    add("image", metavar="IMAGE", help="the image of a server in a container")
+    add("docker-args", metavar="'--OPTION=VALUE ...'", action="append", help="what docker run would be given for it")
     add("header", metavar="'NAME: VALUE'", action="append", help="for a running server, as in 'Authorization: env:T'")
     add("ca", metavar="PEM", help="whom to trust over TLS (default: the system's)")
     add("cert", metavar="PEM", help="our own certificate over TLS")
@@ -44,9 +46,16 @@ def make_server(chosen: argparse.Namespace, found: Found, repository: Path, outp
 
     settings = _Settings(vars(chosen), found)
     kind = settings.text("server") or _DEFAULT
-    python, program = settings.text("embedded_python"), settings.path("server_path")
     if ":" not in kind:
-        return choose(kind, repository, output=output, python=python or None, program=program)
+        return choose(
+            kind,
+            repository,
+            output=output,
+            python=settings.text("embedded_python") or None,
+            program=settings.path("server_path"),
+            image=settings.text("image"),
+            docker_args="\n".join(settings.lines("docker_args")[0]),
+        )
     lines, base = settings.lines("header")
     return choose(kind, repository, output=output, headers=read_headers(lines, base=base), tls=settings.tls())
 
