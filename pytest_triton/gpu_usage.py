@@ -12,13 +12,15 @@ def summarise(readings: Sequence[GpuFigures]) -> GpuUsage:
     """Return what ``readings``, in the order of time, say: the most memory in use, and means of the rest."""
     if not readings:
         return GpuUsage()
-    reasons = sorted(set[str]().union(*(reading.slowdowns for reading in readings)))
+    told = [each.slowdowns for each in readings if each.slowdowns is not None]
+    reasons = sorted(frozenset[str]().union(*told))
     return GpuUsage(
         memory=max((each.memory for each in readings if each.memory is not None), default=None),
         utilization=_mean(each.utilization for each in readings),
         power=_power(readings),
         clock=_mean(each.clock for each in readings),
-        slowdowns={reason: sum(reason in each.slowdowns for each in readings) / len(readings) for reason in reasons},
+        throttled=_mean(float(bool(each)) for each in told),
+        slowdowns={reason: sum(reason in each for each in told) / len(told) for reason in reasons},
         readings=len(readings),
         seconds=(readings[-1].at_ns - readings[0].at_ns) / 1e9,
     )
@@ -33,6 +35,7 @@ def join(stretches: Sequence[GpuUsage]) -> GpuUsage:
         utilization=_weighted([(each.utilization, each.readings) for each in stretches]),
         power=_weighted([(each.power, each.seconds) for each in stretches]),
         clock=_weighted([(each.clock, each.readings) for each in stretches]),
+        throttled=_weighted([(each.throttled, each.readings) for each in stretches]),
         slowdowns={
             reason: sum(each.slowdowns.get(reason, 0.0) * each.readings for each in stretches) / readings
             for reason in reasons

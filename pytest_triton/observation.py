@@ -128,7 +128,7 @@ class GpuFigures:
 
     Of several GPUs, ``memory`` in use and the ``total`` there is (bytes), ``power`` (W) and the ``energy`` since some
     moment (J) are sums; ``utilization`` (a fraction of 1) and ``clock`` (of the multiprocessors, Hz) are means.
-    ``slowdowns`` say why clocks are held down.
+    ``slowdowns`` say why clocks are held down; Triton's metrics do not tell.
     """
 
     memory: int | None = None
@@ -137,7 +137,7 @@ class GpuFigures:
     power: float | None = None
     energy: float | None = None
     clock: float | None = None
-    slowdowns: frozenset[str] = frozenset()
+    slowdowns: frozenset[str] | None = None
     at_ns: int = 0
 
     @property
@@ -155,7 +155,8 @@ def add_up_figures(each: Sequence[GpuFigures]) -> GpuFigures:
 
     sums = {name: sum(values) for name in ("memory", "total", "power", "energy") if (values := known(name))}
     means = {name: sum(values) / len(values) for name in ("utilization", "clock") if (values := known(name))}
-    slowdowns = frozenset[str]().union(*(figures.slowdowns for figures in each))
+    reasons = known("slowdowns")
+    slowdowns = frozenset[str]().union(*reasons) if reasons is not None else None
     return GpuFigures(**sums, **means, slowdowns=slowdowns, at_ns=max((figures.at_ns for figures in each), default=0))
 
 
@@ -164,14 +165,15 @@ class GpuUsage:
     """What GPUs did over a stretch of ``seconds``, in which they were read ``readings`` times.
 
     ``memory`` is the most that was in use (bytes), ``utilization`` (a fraction of 1), ``power`` (W) and ``clock`` (Hz)
-    are means over time; several GPUs are added up as in ``GpuFigures``. ``slowdowns`` has, for each reason that held
-    the clocks down, the share of the readings in which it did.
+    are means over time; several GPUs are added up as in ``GpuFigures``. ``throttled`` is the share of the readings in
+    which anything held the clocks down, and ``slowdowns`` has that of each reason.
     """
 
     memory: int | None = None
     utilization: float | None = None
     power: float | None = None
     clock: float | None = None
+    throttled: float | None = None
     slowdowns: Mapping[str, float] = field(default_factory=dict)
     readings: int = 0
     seconds: float = 0.0

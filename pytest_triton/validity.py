@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pytest_triton.metrics import Better
-from pytest_triton.observation import Trace
+from pytest_triton.observation import GpuUsage, Trace
 from pytest_triton.quantities import Unit, show
 from pytest_triton.series import send_lags
 from pytest_triton.slo import SLO
@@ -34,6 +34,8 @@ _CLIENT_IDLE = 0.5
 """Share of a core below which a late client did not lack time: others had the processors."""
 _OTHERS = "it was hardly busy itself, so look for other work on this machine"
 _REMEDY = "give it more worker processes (the wire engine's workers), or lower the rate"
+_HELD_DOWN = 2
+"""Readings of held down clocks from which on they were: a change of clocks may look like it for a moment."""
 _SEQUENCES = "a sequence's requests wait for each other: have more of them under way (concurrency), or lower the rate"
 
 
@@ -97,6 +99,17 @@ def doubts(trace: Trace, *, latency_bound: float | None = None) -> Iterator[str]
             f"1 % of the requests were sent {show(lag, Unit.SECONDS)} or more after they were due, and "
             f"{show(limit, Unit.SECONDS)} is allowed: the load generator did not keep the rate; {_remedy(trace)}"
         )
+
+
+def cautions(gpu: GpuUsage | None) -> Iterator[str]:
+    """Say why the server may be faster than it was: something held the clocks of its GPU down.
+
+    The power limit does not count: it is a setting of the machine, and a large model works at it all the time.
+    """
+    for reason, share in gpu.slowdowns.items() if gpu is not None else ():
+        if round(share * gpu.readings) >= _HELD_DOWN:
+            cause = "it was too hot" if "thermal" in reason else "its power supply may not suffice"
+            yield f"the GPU was throttled for {share:.0%} of the time ({reason}: {cause})"
 
 
 def _remedy(trace: Trace) -> str:

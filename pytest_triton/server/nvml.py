@@ -139,10 +139,12 @@ def _memory(nvml: Any, handle: Any) -> Any:
     return newer if newer is not None else _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
 
 
-def _slowdowns(nvml: Any, handle: Any) -> frozenset[str]:
+def _slowdowns(nvml: Any, handle: Any) -> frozenset[str] | None:
     bits = _ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
     if bits is None:  # a driver before 535 knows it by its former name
-        bits = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+        bits = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    if bits is None:
+        return None
     reasons = [bit for bit in _SLOWDOWNS if bits & bit]
     # The general one goes along with the one that says what it was.
     return frozenset(_SLOWDOWNS[bit] for bit in reasons if bit != _HW_SLOWDOWN or reasons == [_HW_SLOWDOWN])

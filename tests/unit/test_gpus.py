@@ -231,7 +231,7 @@ def reading(seconds, **figures):
 def test_the_most_memory_and_the_means_of_the_rest_are_kept():
     usage = summarise(
         [
-            reading(0, memory=5, utilization=0.2, power=100, clock=1e9),
+            reading(0, memory=5, utilization=0.2, power=100, clock=1e9, slowdowns=frozenset()),
             reading(1, memory=9, utilization=0.6, power=300, clock=2e9, slowdowns=frozenset({"HW slowdown"})),
             reading(2, memory=None, utilization=None, power=None, clock=None),
             reading(3, memory=7, utilization=0.4, power=200, clock=3e9),
@@ -239,7 +239,7 @@ def test_the_most_memory_and_the_means_of_the_rest_are_kept():
     )
     assert (usage.memory, usage.readings, usage.seconds) == (9, 4, 3)
     assert (usage.utilization, usage.power, usage.clock) == pytest.approx((0.4, 200, 2e9))
-    assert usage.slowdowns == {"HW slowdown": 0.25}
+    assert (usage.throttled, usage.slowdowns) == (0.5, {"HW slowdown": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_power_is_what_the_counted_energy_says(energies, power):
 def test_stretches_are_joined_by_their_lengths():
     usage = join(
         [
-            GpuUsage(memory=5, utilization=0.2, power=100, clock=1e9, readings=3, seconds=1),
-            GpuUsage(memory=7, utilization=0.6, power=400, slowdowns={"HW slowdown": 1.0}, readings=1, seconds=2),
+            GpuUsage(memory=5, utilization=0.2, power=100, clock=1e9, throttled=0.0, readings=3, seconds=1),
+            GpuUsage(7, 0.6, power=400, throttled=1.0, slowdowns={"HW slowdown": 1.0}, readings=1, seconds=2),
         ]
     )
     assert (usage.memory, usage.readings, usage.seconds) == (7, 4, 3)
     assert (usage.utilization, usage.power, usage.clock) == pytest.approx((0.3, 300, 1e9))
-    assert usage.slowdowns == {"HW slowdown": 0.25}
+    assert (usage.throttled, usage.slowdowns) == (0.25, {"HW slowdown": 0.25})
     assert join([]) == GpuUsage()
     assert add_up_figures([]) == GpuFigures()
 
