@@ -28,7 +28,14 @@ def pytest_triton_make_server(
     kind, _ = options.setting(config, "server")
     python, _ = options.setting(config, "embedded-python")
     if options.is_remote(config):
-        return choose(kind, repository, output=output, headers=options.headers(config), tls=options.tls(config))
+        return choose(
+            kind,
+            repository,
+            output=output,
+            headers=options.headers(config),
+            tls=options.tls(config),
+            gpus=devices.chosen(config),
+        )
     program = options.folder(config, "server-path")
     start_timeout = options.duration(config, "start-timeout")
     assert start_timeout is not None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
 
     from pytest_triton.load.base import TLS
+    from pytest_triton.server.gpu_watch import GpuSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,10 @@ class Server(Protocol):
 
     def usage(self) -> ResourceUsage:
         """Return what its processes use at this moment."""
+
+    @property
+    def gpu_source(self) -> GpuSource | None:
+        """What tells what its GPUs do: NVML where they are here, else its metrics. None where neither can."""
 
     def alias(self, model: str, number: int = 1) -> str | None:
         """Return another name under which ``model`` can be loaded beside itself, or None if it cannot.

@@ -60,11 +60,11 @@ def choose(
     ``python`` is the interpreter of the embedded one, ``program`` the path of a local one, ``image`` that of one in a
     container, which ``docker_args`` say more about. ``tls`` and ``headers`` are for one at an address, and for no
     other. One of our own listens on ``bind``, has ``start_timeout`` seconds to become ready, may use ``gpus``, and has
-    ``tell`` hear what takes long before it can be started. Raises ``OptionError`` for anything else, and where a server
-    of our own lacks a repository to serve.
+    ``tell`` hear what takes long before it can be started. Of one at an address, ``gpus`` of this machine are only
+    looked at. Raises ``OptionError`` for anything else, and where a server of our own lacks a repository to serve.
     """
     if ":" in kind:
-        return RemoteServer(kind, tls=tls, headers=headers)
+        return RemoteServer(kind, tls=tls, headers=headers, gpus=gpus)
     if kind not in KINDS:
         raise OptionError(
             f"--triton-server={kind} is no kind of server",

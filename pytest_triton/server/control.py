@@ -13,7 +13,6 @@ from urllib.parse import quote
 from pytest_triton.errors import RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
 from pytest_triton.server import log as server_log
-from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
 from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal
 from pytest_triton.server.tensors import HEADER_LENGTH, decode_response, encode_request
 from pytest_triton.server.transport import NO_HEADERS, Reply, Unreachable, ask
@@ -36,12 +35,11 @@ _GATEWAY = (502, 503, 504)
 class ModelControl:
     """Ask a Triton to load, unload and describe models.
 
-    ``address`` is ``host:port`` of its HTTP endpoint and ``metrics`` that of its metrics endpoint, if it has one.
-    ``headers`` go along with every question, over TLS if there is ``tls``.
-    ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes. ``log`` is
-    the server's log, where it can be read: some reasons stand only there. ``check``
-    is called when the server does not answer: it raises ``ServerDied`` with the log if it knows that it died.
-    ``advise`` turns Triton's reason for refusing a model into what to do about it ("" for nothing to say).
+    ``address`` is ``host:port`` of its HTTP endpoint. ``headers`` go along with every question, over TLS if there is
+    ``tls``. ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes.
+    ``log`` is the server's log, where it can be read: some reasons stand only there. ``check`` is called when the
+    server does not answer: it raises ``ServerDied`` with the log if it knows that it died. ``advise`` turns Triton's
+    reason for refusing a model into what to do about it ("" for nothing to say).
     """
 
     def __init__(
@@ -49,7 +47,6 @@ class ModelControl:
         address: str,
         *,
         timeout: float = LOAD_TIMEOUT,
-        metrics: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         tls: TLS | None = None,
         log: Path | None = None,
@@ -58,7 +55,6 @@ class ModelControl:
     ) -> None:
         self.address = address
         self.timeout = timeout
-        self._metrics = metrics
         self._headers = headers
         self._tls = tls
         self._log = log
@@ -201,20 +197,6 @@ class ModelControl:
     def _memory(self, kind: str, path: str, body: bytes) -> None:
         reply = self._ask("POST", f"/v2/{kind}sharedmemory{path}", body=body, timeout=ANSWER_TIMEOUT)
         self._require(reply, f"the server refused POST /v2/{kind}sharedmemory{path}")
-
-    def gpu_figures(self) -> GpuFigures:
-        """Return what the server's metrics say about its GPUs, as old as its metrics interval at most.
-
-        The interval is 2 s unless it was started with another, as the servers that we start are.
-        """
-        if self._metrics is None:
-            return GpuFigures()
-        try:
-            reply = ask(self._metrics, "GET", "/metrics", headers=self._headers, timeout=PROBE_TIMEOUT, tls=self._tls)
-        except Unreachable:
-            # Metrics are optional: a server behind a proxy may publish only its HTTP endpoint.
-            return GpuFigures()
-        return read_gpu_figures(reply.body.decode("utf-8", "replace")) if reply.ok else GpuFigures()
 
     def _health(self, path: str) -> bool:
         try:

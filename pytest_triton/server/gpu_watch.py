@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 
 from pytest_triton.gpu_usage import summarise
-from pytest_triton.observation import GpuFigures, GpuUsage
+from pytest_triton.observation import GpuFigures, GpuUsage, ResourceUsage
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.gpu import read_gpu_figures
 from pytest_triton.server.gpus import GpuChoice
@@ -58,6 +58,12 @@ def ask_metrics(endpoints: Endpoints) -> GpuFigures:
     except Unreachable:
         return GpuFigures()
     return read_gpu_figures(reply.body.decode("utf-8", "replace")) if reply.ok else GpuFigures()
+
+
+def add_gpu_memory(usage: ResourceUsage, source: GpuSource | None) -> ResourceUsage:
+    """Return ``usage`` with the GPU memory that is in use at this moment, as far as ``source`` knows it."""
+    gpu = source.read() if source is not None else GpuFigures()
+    return replace(usage, gpu_memory=gpu.memory, gpu_memory_total=gpu.total)
 
 
 class GpuWatch:

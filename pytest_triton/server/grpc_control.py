@@ -20,7 +20,6 @@ from pytest_triton.server.control import (
     configuration_as_json,
     wait_until_gone,
 )
-from pytest_triton.server.gpu import GpuFigures
 from pytest_triton.server.grpc_messages import as_metadata, decode_infer, encode_infer, open_channel
 from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal
 from pytest_triton.server.transport import NO_HEADERS
@@ -180,10 +179,6 @@ class GrpcControl:
     def registered_memory(self, kind: str) -> list[str]:
         """List the names of the regions of ``system`` or ``cuda`` memory that the server maps."""
         return list(self._memory(kind, "Status").regions)
-
-    def gpu_figures(self) -> GpuFigures:
-        """Return nothing: metrics come over HTTP."""
-        return GpuFigures()
 
     def _memory(self, kind: str, action: str, **fields: Any) -> Any:
         method = f"{kind.capitalize()}SharedMemory{action}"

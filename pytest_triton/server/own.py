@@ -15,7 +15,7 @@ from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.arguments import LaunchArguments, make_arguments, split_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
-from pytest_triton.server.gpu_watch import GpuSource, choose_source
+from pytest_triton.server.gpu_watch import GpuSource, add_gpu_memory, choose_source
 from pytest_triton.server.gpus import GpuChoice, choose_gpus
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
@@ -231,7 +231,6 @@ class OwnServer(ABC):
         self._run(name, self._launched)
         self._control = ModelControl(
             self._launched.endpoints.address("http"),
-            metrics=self._launched.endpoints.metrics,
             log=self.log,
             check=self._check_patiently,
             advise=self._advise,
@@ -296,7 +295,7 @@ class OwnServer(ABC):
         """Return what the server's processes use at this moment."""
         if self._running is None or self._control is None:
             return ResourceUsage(at_ns=time.monotonic_ns())
-        return self._measure()
+        return add_gpu_memory(self._measure(), self._gpu_source)
 
     @property
     def gpu_source(self) -> GpuSource | None:

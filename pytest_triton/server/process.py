@@ -96,7 +96,7 @@ class ChildServer(OwnServer):
 
     def _measure(self) -> ResourceUsage:
         pid = self.pid
-        return measure_usage(pid, self._gpu_source) if pid is not None else ResourceUsage(at_ns=time.monotonic_ns())
+        return measure_usage(pid) if pid is not None else ResourceUsage(at_ns=time.monotonic_ns())
 
     def _make_private(self, name: str) -> Path:
         private = Path(tempfile.gettempdir()) / name

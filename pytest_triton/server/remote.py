@@ -12,6 +12,8 @@ from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.address import parse_endpoints
 from pytest_triton.server.base import Control, Endpoints
 from pytest_triton.server.control import PROBE_TIMEOUT, ModelControl
+from pytest_triton.server.gpu_watch import GpuSource, add_gpu_memory, choose_source
+from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.grpc_control import GrpcControl
 from pytest_triton.server.options import as_words
 from pytest_triton.server.transport import NO_HEADERS, Unreachable, ask
@@ -25,21 +27,27 @@ class RemoteServer:
 
     ``url`` is ``http://host:port`` (or ``https``, ``grpc``, ``grpcs``), or ``host:port`` for HTTP, or one of HTTP and
     one of gRPC with a comma between them, and that of its metrics, ``http://host:port/metrics``; it is controlled over
-    HTTP where it can be. ``tls`` says whom to trust and
-    who we are, ``headers`` go along with every request. Raises ``OptionError``.
+    HTTP where it can be. ``tls`` says whom to trust and who we are, ``headers`` go along with every request. ``gpus``
+    are those of this machine that it uses, where that is known. Raises ``OptionError``.
     """
 
-    def __init__(self, url: str, *, tls: TLS | None = None, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: TLS | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        gpus: GpuChoice | None = None,
+    ) -> None:
         self._endpoints = endpoints = parse_endpoints(url, tls=tls, headers=headers)
         if endpoints.tls is not None:
             _require_files(endpoints.tls)
         self._control: Control
         if endpoints.http is not None:
-            self._control = ModelControl(
-                endpoints.http, metrics=endpoints.metrics, headers=endpoints.headers, tls=endpoints.tls
-            )
+            self._control = ModelControl(endpoints.http, headers=endpoints.headers, tls=endpoints.tls)
         else:
             self._control = GrpcControl(endpoints.address("grpc"), headers=endpoints.headers, tls=endpoints.tls)
+        self._gpu_source = choose_source(gpus or GpuChoice(), endpoints)
         self._version = ""
 
     @property
@@ -135,8 +143,13 @@ class RemoteServer:
             raise ServerDied(f"the Triton at {self._url} does not answer any more: {trouble}")
 
     def usage(self) -> ResourceUsage:
-        """Return nothing but the time: its processes cannot be seen from here."""
-        return ResourceUsage(at_ns=time.monotonic_ns())
+        """Return nothing but GPU memory, if that is known: its processes cannot be seen from here."""
+        return add_gpu_memory(ResourceUsage(at_ns=time.monotonic_ns()), self._gpu_source)
+
+    @property
+    def gpu_source(self) -> GpuSource | None:
+        """What tells what its GPUs do: NVML where it is said which of this machine they are, else its metrics."""
+        return self._gpu_source
 
     def alias(self, model: str, number: int = 1) -> str | None:
         """None: its repository lies elsewhere."""

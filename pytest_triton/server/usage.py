@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_triton.observation import GpuFigures, ResourceUsage
-from pytest_triton.server.gpu_watch import GpuSource
+from pytest_triton.observation import ResourceUsage
 
 if TYPE_CHECKING:
     import psutil
@@ -18,8 +17,8 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP = Path("/proc/self/cgroup")
 
 
-def measure_usage(pid: int, source: GpuSource | None) -> ResourceUsage:
-    """Add up what the processes from ``pid`` down use: memory, and CPU time since they began; ``source`` tells of GPUs.
+def measure_usage(pid: int) -> ResourceUsage:
+    """Add up what the processes from ``pid`` down use: memory, and CPU time since they began.
 
     Memory that they share (libraries, shared-memory blocks) is counted once, by the kernel's proportional set size: a
     sum of resident set sizes would count it once per instance. Asking takes milliseconds, more for large models.
@@ -44,14 +43,10 @@ def measure_usage(pid: int, source: GpuSource | None) -> ResourceUsage:
             continue
         rss += memory
         cpu += times.user + times.system + times.children_user + times.children_system
-    gpu = source.read() if source is not None else GpuFigures()
     periods, throttled = read_quota()
     return ResourceUsage(
         rss=rss,
         cpu_seconds=cpu,
-        gpu_memory=gpu.memory,
-        gpu_memory_total=gpu.total,
-        gpu_utilization=gpu.utilization,
         children=len(processes) - 1,
         at_ns=time.monotonic_ns(),
         quota_periods=periods,

@@ -31,11 +31,14 @@ def measure_usage(engine: Engine, container: str) -> ResourceUsage:
 def read_stats(stats: Mapping[str, Any], at_ns: int) -> ResourceUsage:
     """Read the figures out of the engine's answer. A container that has ended has none."""
     memory = stats.get("memory_stats") or {}
-    cpu = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
+    all_cpu = stats.get("cpu_stats") or {}
+    cpu, quota = all_cpu.get("cpu_usage") or {}, all_cpu.get("throttling_data") or {}
     used, details = memory.get("usage"), memory.get("stats") or {}
     cache = next((int(details[name]) for name in _FILE_CACHE if name in details), 0)
     return ResourceUsage(
         rss=int(used) - cache if used and cache < int(used) else None if not used else int(used),
         cpu_seconds=int(cpu["total_usage"]) / 1e9 if cpu.get("total_usage") else None,
         at_ns=at_ns,
+        quota_periods=quota.get("periods") or None,
+        throttled_periods=quota.get("throttled_periods") if quota.get("periods") else None,
     )
