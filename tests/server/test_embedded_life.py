@@ -91,6 +91,23 @@ def test_nothing_survives_kill_9_of_the_supervisor(serving: EmbeddedServer):
     assert things_of(name) == []
 
 
+def test_what_kill_9_of_parent_and_supervisor_leaves_is_gone_with_the_next_start(
+    python_models: Path, tmp_path: Path, run_script: RunScript
+):
+    parent = run_script(TELL + "    time.sleep(60)\n", str(python_models), str(tmp_path))
+    pid = first_number(parent)
+    supervisor = psutil.Process(pid).parent()
+    assert supervisor is not None
+    processes, name = family(pid), name_of(pid)
+    supervisor.suspend()
+    parent.kill()
+    supervisor.kill()
+    assert wait_for_end(processes, 5) == []
+    assert {thing.parent for thing in things_of(name)} == {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    with serve(python_models, tmp_path / "next"):
+        assert things_of(name) == []
+
+
 def test_nothing_survives_when_a_fork_of_the_parent_does(python_models: Path, tmp_path: Path, run_script: RunScript):
     # The fork holds the pipe to the supervisor open, as a worker of multiprocessing would.
     parent = run_script(

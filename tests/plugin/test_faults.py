@@ -1,0 +1,22 @@
+"""A run is ended at any stage: nothing of it is left, what it has finished is kept, and the next run works."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from faults import ENDINGS, STAGES, Project
+
+
+@pytest.mark.parametrize("arguments", [("--triton-server=embedded",)], ids=["embedded"])
+def test_nothing_is_left_whenever_and_however_a_run_ends(tmp_path: Path, arguments: tuple[str, ...]):
+    projects = {ending: Project(tmp_path / ending.name, arguments) for ending in ENDINGS}
+    for project in projects.values():
+        project.write()
+    with ThreadPoolExecutor() as pool:
+        for stage in STAGES:
+            # Each run is the next one after that which was ended at the stage before, and comes further.
+            runs = [pool.submit(project.end_at, stage, ending) for ending, project in projects.items()]
+            for run in runs:
+                run.result()
