@@ -65,25 +65,25 @@ class ChildServer(OwnServer):
         remove_remains()
 
     def _settle(self, name: str) -> Site:
-        private = self._make_private(name)
+        private = Path(tempfile.gettempdir()) / name
+        # Noted, and looked after, before it is made: nothing that ends us now leaves it behind.
+        self._private = private
+        try:
+            self._running = SupervisedProcess(log=self._output_file, shm_prefix=name, directories=[private])
+        except OSError as error:
+            raise ServerStartError(f"no process for the {self.kind} server can be started: {error}") from error
+        mark(name, private)
+        make_directory(private)
         self._aliases_directory.mkdir()
         self._launch = self._prepare(private)
         return Site((self._repository, self._aliases_directory), self._launch.arguments)
 
     def _run(self, name: str, launched: LaunchArguments) -> None:
         assert self._launch is not None
-        assert self._private is not None
         assert self._gpus is not None
-        try:
-            self._running = SupervisedProcess(
-                [str(self._launch.program), *launched.words],
-                environment={**self._launch.environment, **self._gpus.environment},
-                log=self._output_file,
-                shm_prefix=name,
-                directories=[self._private],
-            )
-        except OSError as error:
-            raise ServerStartError(f"no process for the {self.kind} server can be started: {error}") from error
+        assert isinstance(self._running, SupervisedProcess)
+        words = [str(self._launch.program), *launched.words]
+        self._running.run(words, {**self._launch.environment, **self._gpus.environment})
 
     def _clear(self) -> None:
         if self._private is not None:
@@ -97,18 +97,6 @@ class ChildServer(OwnServer):
     def _measure(self) -> ResourceUsage:
         pid = self.pid
         return measure_usage(pid) if pid is not None else ResourceUsage(at_ns=time.monotonic_ns())
-
-    def _make_private(self, name: str) -> Path:
-        private = Path(tempfile.gettempdir()) / name
-        # Noted before it is made: nothing that interrupts us leaves it behind.
-        self._private = private
-        mark(name, private)
-        try:
-            make_directory(private)
-        except FileExistsError:
-            self._private = None
-            raise
-        return private
 
     @property
     def _aliases_directory(self) -> Path:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_triton.server import supervisor
 from pytest_triton.server.supervisor import kill_group, remove_blocks, remove_directories
@@ -21,18 +22,10 @@ class SupervisedProcess:
     """A server's process, which ends with all its descendants when this process does, however that happens.
 
     ``log`` receives its output (appended). ``shm_prefix`` begins the names of the shared-memory blocks it makes and
-    ``directories`` are its own temporary ones: both are removed at its end.
+    ``directories`` are its own temporary ones, which may be made from now on: both are removed at its end.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        log: Path,
-        shm_prefix: str,
-        directories: Sequence[Path],
-    ) -> None:
+    def __init__(self, *, log: Path, shm_prefix: str, directories: Sequence[Path]) -> None:
         self._shm_prefix = shm_prefix
         self._directories = [str(directory) for directory in directories]
         self._said = b""
@@ -48,19 +41,16 @@ class SupervisedProcess:
                 )
             assert self._process.stdout is not None
             os.set_blocking(self._process.stdout.fileno(), False)
-            job = {
-                "command": list(command),
-                "environment": dict(environment),
-                "parent": os.getpid(),
-                "shm_prefix": shm_prefix,
-                "directories": self._directories,
-            }
-            self._tell(json.dumps(job).encode() + b"\n")
+            self._tell({"parent": os.getpid(), "shm_prefix": shm_prefix, "directories": self._directories})
         except BaseException:
             # Whoever made this does not have it yet and cannot end it.
             if hasattr(self, "_process"):
                 self.end(grace=0)
             raise
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start the server. May be called once."""
+        self._tell({"command": list(command), "environment": dict(environment)})
 
     @property
     def pid(self) -> int | None:
@@ -80,7 +70,7 @@ class SupervisedProcess:
         May be called again, above all when it was interrupted.
         """
         if self._process.poll() is None:
-            self._tell(f"stop {grace}\n".encode())
+            self._write(f"stop {grace}\n".encode())
             try:
                 self._process.wait(grace + SPARE)
             except subprocess.TimeoutExpired:
@@ -98,7 +88,10 @@ class SupervisedProcess:
             remove_directories(self._directories)
             remove_blocks(self._shm_prefix)
 
-    def _tell(self, line: bytes) -> None:
+    def _tell(self, order: Mapping[str, Any]) -> None:
+        self._write(json.dumps(order).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             # A raw pipe may take only a part of a long line.

@@ -3,9 +3,10 @@
 Run as a script (``python -I -S supervisor.py``) in a session of its own, so that Ctrl-C in the terminal does not reach
 it. It imports only the standard library's light modules: every start of a server waits for it.
 
-Standard input carries one line of JSON, the job: ``command``, ``environment``, ``parent`` (process id), ``shm_prefix``,
-``directories`` (removed at the end). After it, ``stop SECONDS`` asks the server to end and kills it when it has not
-after so long. The end of the input, or another parent, means that the parent is gone: all is killed at once.
+Standard input carries one line of JSON, what to look after: ``parent`` (process id), ``shm_prefix``, and
+``directories``, which need not be there yet and are removed at the end. Another one says what to run: ``command``,
+``environment``. At any time after the first, ``stop SECONDS`` asks the server to end and kills it when it has not after
+so long. The end of the input, or another parent, means that the parent is gone: all is killed at once.
 
 Standard output says ``started PID``, then ``ended STATUS`` (negative for a signal). The server's own output goes to
 standard error.
@@ -88,27 +89,25 @@ def children_of(parent: int) -> list[int]:
 class Supervisor:
     """The server's process from its start to the end of all its descendants."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._command = command
-        self._environment = environment
+    def __init__(self) -> None:
         self._prctl = ctypes.CDLL(None).prctl
-        self._pid = 0
+        self.pid = 0
         self.status: int | None = None
 
-    def start(self) -> None:
+    def start(self, command: list[str], environment: dict[str, str]) -> None:
         """Start the server in a session of its own, as the ancestor of all that it will start."""
         # Whatever the server's children leave behind becomes our child, and so is found and ended.
         self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         supervisor = os.getpid()
         # Or our own handler would swallow, in the child, what is sent before it is the server.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._become_server(supervisor)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become_server(supervisor, command, environment)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        report(f"started {self._pid}")
+        report(f"started {self.pid}")
 
-    def _become_server(self, supervisor: int) -> None:
+    def _become_server(self, supervisor: int, command: list[str], environment: dict[str, str]) -> None:
         try:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != supervisor:
@@ -121,9 +120,9 @@ class Supervisor:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.dup2(2, 1)
-            os.execve(self._command[0], self._command, self._environment)
+            os.execve(command[0], command, environment)
         except (OSError, ValueError) as error:
-            os.write(2, f"error: cannot run {self._command[0]}: {error}\n".encode())
+            os.write(2, f"error: cannot run {command[0]}: {error}\n".encode())
         finally:
             os._exit(CANNOT_RUN)
 
@@ -136,19 +135,19 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            if pid == self._pid:
+            if pid == self.pid:
                 self.status = os.waitstatus_to_exitcode(status)
                 report(f"ended {self.status}")
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to the server alone; it ends its stubs itself."""
         if self.status is None:
-            os.kill(self._pid, signal.SIGTERM)
+            os.kill(self.pid, signal.SIGTERM)
 
     def end_everything(self) -> None:
         """Kill the server's group and every descendant, and wait for them."""
-        if self._pid:
-            kill_group(self._pid)
+        if self.pid:
+            kill_group(self.pid)
         deadline = time.monotonic() + REAP_FOR
         while time.monotonic() < deadline:
             self.reap()
@@ -171,63 +170,74 @@ def report(line: str) -> None:
         return
 
 
-def read_job() -> tuple[dict[str, object], bytes]:
-    """Read the job, the first line of the input; return what came after it, too."""
-    said = b""
-    while b"\n" not in said:
-        chunk = os.read(0, 65536)
-        if not chunk:
-            sys.exit("the parent ended before it named a job")
-        said += chunk
-    line, _, rest = said.partition(b"\n")
-    job = json.loads(line)
-    assert isinstance(job, dict)
-    return job, rest
+class Parent:
+    """Who asked for the server, what it says, and whether it is gone. SIGTERM to us is as good as its end."""
 
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.gone = False
+        self._said = b""
+        self._wakeup, alarm = os.pipe()
+        os.set_blocking(alarm, False)
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGTERM, self._end)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(ignored, signal.SIG_IGN)
 
-def watch(supervisor: Supervisor, wakeup: int, parent: int, asked_to_end: list[int], said: bytes) -> None:
-    """Return when the server has ended, has not ended in time when asked to, or when the parent is gone.
+    def _end(self, number: int, frame: object) -> None:
+        self.gone = True
 
-    ``said`` is what the parent said already after the job.
-    """
-    deadline: float | None = None
-    while supervisor.status is None:
-        if said:
-            deadline = time.monotonic() + float(said.split()[1])
-            supervisor.ask_to_end()
-            said = b""
-        wait = POLL if deadline is None else min(POLL, max(0.0, deadline - time.monotonic()))
-        ready, _, _ = select.select([0, wakeup], [], [], wait)
-        if wakeup in ready:
-            os.read(wakeup, 4096)
-        supervisor.reap()
+    def listen(self, seconds: float) -> list[bytes]:
+        """Wait for what it says, a signal, or so many seconds; return the lines that it has said."""
+        ready, _, _ = select.select([0, self._wakeup], [], [], seconds)
+        if self._wakeup in ready:
+            os.read(self._wakeup, 4096)
         if 0 in ready:
-            said = os.read(0, 4096)
-            if not said:
-                return
-        if asked_to_end or os.getppid() != parent or (deadline is not None and time.monotonic() >= deadline):
+            said = os.read(0, 65536)
+            self.gone = self.gone or not said
+            self._said += said
+        if self.pid is not None and os.getppid() != self.pid:
+            self.gone = True
+        *lines, self._said = self._said.split(b"\n")
+        return lines
+
+
+def supervise(supervisor: Supervisor, parent: Parent, orders: list[bytes]) -> None:
+    """Do what the parent says, ``orders`` first, until the server has ended, has to end, or the parent is gone."""
+    deadline: float | None = None
+    while not parent.gone:
+        for order in orders:
+            if order.startswith(b"stop"):
+                deadline = time.monotonic() + float(order.split()[1])
+                if not supervisor.pid:
+                    return
+                supervisor.ask_to_end()
+            else:
+                supervisor.start(**json.loads(order))
+        orders = parent.listen(POLL if deadline is None else min(POLL, max(0.0, deadline - time.monotonic())))
+        supervisor.reap()
+        if supervisor.status is not None or (deadline is not None and time.monotonic() >= deadline):
             return
 
 
 def main() -> None:
-    """Do the job on standard input."""
-    job, said = read_job()
-    wakeup, alarm = os.pipe()
-    os.set_blocking(alarm, False)
-    signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
-    asked_to_end: list[int] = []
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.signal(signal.SIGTERM, lambda number, frame: asked_to_end.append(number))
-    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(ignored, signal.SIG_IGN)
-    supervisor = Supervisor(job["command"], job["environment"])  # type: ignore[arg-type]
+    """Look after what the first line on standard input names."""
+    parent = Parent()
+    orders: list[bytes] = []
+    while not orders:
+        if parent.gone:
+            sys.exit("the parent ended before it named a job")
+        orders = parent.listen(POLL)
+    job = json.loads(orders.pop(0))
+    parent.pid = job["parent"]
+    supervisor = Supervisor()
     try:
-        supervisor.start()
-        watch(supervisor, wakeup, int(job["parent"]), asked_to_end, said)  # type: ignore[call-overload]
+        supervise(supervisor, parent, orders)
     finally:
         supervisor.end_everything()
-        remove_directories(job["directories"])  # type: ignore[arg-type]
-        remove_blocks(str(job["shm_prefix"]))
+        remove_directories(job["directories"])
+        remove_blocks(job["shm_prefix"])
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ START = (
     OwnServer._start,
     OwnServer._try_start,
     ChildServer._settle,
-    ChildServer._make_private,
     ChildServer._run,
     SupervisedProcess.__init__,
+    SupervisedProcess.run,
 )
 END = (OwnServer.stop, ChildServer._clear, SupervisedProcess.end)
 

@@ -1,6 +1,7 @@
 """Any process under our supervisor: nothing of it is left, however it ends."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -39,13 +40,12 @@ def supervise(tmp_path: Path, *command: str) -> SupervisedProcess:
     (private / "file").touch()
     (private / "link").symlink_to(tmp_path)
     (Path("/dev/shm") / f"pytest-triton-test-{os.getpid()}-block").touch()
-    return SupervisedProcess(
-        command,
-        environment={"GREETING": "hello"},
-        log=tmp_path / "log",
-        shm_prefix=f"pytest-triton-test-{os.getpid()}",
-        directories=[private],
+    process = SupervisedProcess(
+        log=tmp_path / "log", shm_prefix=f"pytest-triton-test-{os.getpid()}", directories=[private]
     )
+    if command:
+        process.run(command, {"GREETING": "hello"})
+    return process
 
 
 def wait_for(process: SupervisedProcess) -> int:
@@ -100,6 +100,21 @@ def test_a_program_that_is_not_there_is_told_in_the_log(tmp_path: Path):
     assert wait_for(process) == 127
     process.end(grace=1)
     assert "cannot run" in (tmp_path / "log").read_text()
+
+
+def test_what_is_made_before_there_is_a_process_is_removed_with_it(tmp_path: Path):
+    supervise(tmp_path).end(grace=1)
+    assert_nothing_left(tmp_path)
+
+
+def test_what_is_made_before_there_is_a_process_is_removed_when_the_parent_is_killed(tmp_path: Path):
+    child = os.fork()
+    if child == 0:
+        supervise(tmp_path)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    block = Path("/dev/shm") / f"pytest-triton-test-{child}-block"
+    wait_until(lambda: not (tmp_path / "private").exists() and not block.exists())
 
 
 def test_a_process_is_ended_as_soon_as_it_is_begun(tmp_path: Path):
