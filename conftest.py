@@ -6,6 +6,7 @@ What was there when the run began is not its own: an earlier run that was killed
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Container, Iterable
@@ -14,7 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytest_plugins = ["pytester"]
+from pytest_triton.owner import Owner
+from pytest_triton.server.supervisor import MARK
+
+pytest_plugins = ["pytester", "docker_engine"]
 
 _EARLIER = pytest.StashKey[frozenset[str]]()
 
@@ -58,7 +62,17 @@ def _orphaned_blocks(earlier: Container[str]) -> list[str]:
     """Name the blocks of servers that are gone, without the ``earlier`` ones and those of another run's servers."""
     blocks = [name for name in _blocks() if name not in earlier]
     alive = _commands(psutil.process_iter()) if blocks else []
+    alive += [name for name in blocks if name.endswith(MARK) and _is_another_run_s(_SHARED_MEMORY / name)]
     return [name for name in blocks if not any(name[: len(_PREFIX) + 10] in command for command in alive)]
+
+
+def _is_another_run_s(mark: Path) -> bool:
+    """Say whether a process that is not this one owns a server, by its mark, and still runs."""
+    try:
+        owner = Owner.read(mark.read_text(encoding="utf-8", errors="replace").partition("\n")[0])
+    except OSError:
+        return False
+    return owner is not None and not owner.is_gone() and owner.pid != os.getpid()
 
 
 def _commands(processes: Iterable[psutil.Process]) -> list[str]:
