@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_triton.errors import PytestTritonError, RequestError, ServerDied, ServerError
+from pytest_triton.errors import (
+    EngineError,
+    MeasurementError,
+    PytestTritonError,
+    RequestError,
+    ServerDied,
+    ServerError,
+)
 from pytest_triton.server.base import Server
 from pytest_triton.server.log import plain, read_tail, reports_error
 
@@ -17,13 +24,30 @@ _FATAL = re.compile(
 )
 
 
+def find_death(error: PytestTritonError, server: Server) -> ServerDied | None:
+    """Return the death of the server that ``error`` tells of, or comes from; None where it still runs."""
+    if isinstance(error, ServerDied):
+        return error
+    if not isinstance(error, EngineError | MeasurementError):
+        return None
+    try:
+        server.control.server_metadata()
+        server.check()
+    except ServerDied as death:
+        return death
+    except PytestTritonError:
+        return None
+    return None
+
+
 def describe_crash(error: PytestTritonError, server: Server) -> str:
     """Say how the server, or the model's process in it, ended, with the last telling line of the log.
 
     "" when ``error`` is about something else. Only of a server of ours is the log known.
     """
-    if isinstance(error, ServerDied):
-        how = error.problem
+    death = find_death(error, server)
+    if death is not None:
+        how = death.problem
     elif isinstance(error, ServerError) and _PROCESS_GONE in f"{error.problem} {error.hint} {' '.join(error.details)}":
         at = "at a request" if isinstance(error, RequestError) else "while it was loaded"
         how = f"the model's process ended {at}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 from python_models import write_model
 
 from pytest_triton.results.place import Place
@@ -131,8 +132,11 @@ class Project:
         write_model(self.folder / "models", "identity", dims="[ 4 ]")
         (self.folder / "models" / "identity" / "test_identity.py").write_text(TESTS)
 
-    def end_at(self, stage: str, ending: signal.Signals) -> None:
-        """Run the tests, which end with ``ending`` at ``stage``, and see what is left and what was kept."""
+    def end_at(self, stage: str, ending: signal.Signals) -> str:
+        """Run the tests, which end with ``ending`` at ``stage``, and see what is left and what was kept.
+
+        Returns what pytest wrote.
+        """
         where = f"{ending.name} at {stage}"
         struck, before = self.folder / "struck.json", self.count_records()
         struck.unlink(missing_ok=True)
@@ -152,7 +156,10 @@ class Project:
         assert struck.exists(), f"{where} was not reached:\n{text}"
         said = json.loads(struck.read_text())
         assert status != 0, f"{where}:\n{text}"
-        assert ending is signal.SIGINT or status == -ending, f"{where}: {status}\n{text}"
+        if ending is not signal.SIGINT:
+            assert status == -ending, f"{where}: {status}\n{text}"
+        elif stage != "report":
+            assert status == pytest.ExitCode.INTERRUPTED, f"{where}: {status}\n{text}"
         left = self.wait_for_end(process.pid)
         assert left == [], f"{where} has left {left}"
         # What was finished when the signal came is kept, and nothing that was not.
@@ -160,6 +167,7 @@ class Project:
         assert said["records"] <= kept <= said["records"] + 1, f"{where}: {kept} records, {said}"
         if stage == "report":
             assert said["status"] == 0, f"{where}:\n{text}"
+        return text
 
     def count_records(self) -> int:
         """Read all records of the model, which fails for half of one, and count them."""

@@ -104,7 +104,7 @@ def triton_client(
         bench.deployer.deploy(Candidate(model))
     except PytestTritonError as error:
         if isinstance(error, ServerDied):
-            crashed(state, request.node, error)
+            crashed(state, request.node)
         raise error.with_traceback(None) from None
     from pytest_triton.plugin.client import open_client
 

@@ -45,7 +45,7 @@ CRASHES = """
 def test_crashing(triton_perf):
     triton_perf()
 """
-CRASH = "import os, signal; os.kill(os.getppid(), signal.SIGSEGV)"
+CRASH = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
 
 
 def test_three_crashes_in_a_row_end_the_run(run, repository):
@@ -56,9 +56,9 @@ def test_three_crashes_in_a_row_end_the_run(run, repository):
     result.assert_outcomes(errors=4, passed=1)
     result.stdout.fnmatch_lines(
         [
-            "*ServerDied: the embedded server died (killed by SIGSEGV)",
+            "*ServerDied: the embedded server died (killed by SIGKILL)",
             "*  | *",
-            "!!* triton: the run stops, because the server has died 3 times in a row; the last time: the embedded *!!",
+            "!!* triton: the server has died 3 times in a row, so the run stops !!*",
         ]
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -74,11 +74,8 @@ def test_a_server_that_takes_too_long_to_start(run):
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("--triton-start-timeout=soon", "*--triton-start-timeout*soon*"),
         ("--triton-start-timeout=0s", "*leaves no time*"),
         ("--triton-bind=everywhere", "*--triton-bind=everywhere is no IPv4 address: 0.0.0.0 for all*"),
-        ("--triton-bind=", "*--triton-bind= is no IPv4 address*"),
-        ("--triton-server-scope=class", "*--triton-server-scope=class is not one of session, module, test*"),
     ],
 )
 def test_impossible_options(run, option, told):
@@ -100,7 +97,7 @@ import psutil
 
 def test_open(triton_server, triton_perf):
     listening = [c.laddr.ip for c in psutil.Process(triton_server.pid).net_connections() if c.status == "LISTEN"]
-    assert set(listening) == {"0.0.0.0"}
+    assert "0.0.0.0" in listening and set(listening) <= {"0.0.0.0", "::"}
     assert len(listening) >= 3
     assert triton_server.endpoints.http.startswith("127.0.0.1:")
     triton_perf()
@@ -124,7 +121,7 @@ def test_it(triton_perf):
 def test_two_runs_at_once_never_measure_at_once(repository, pytester):
     (repository / "identity" / "test_identity.py").write_text(GATES)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--triton-smoke", "models"]
-    runs = [pytester.popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    runs = [pytester.popen(command, stdin=None, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for each in runs:
         output, _ = each.communicate(timeout=120)
         assert each.returncode == 0, output

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from leftovers import family, wait_for_end
 from python_models import write_model
-
-from pytest_triton.results.place import Place
-from pytest_triton.results.store import Store
 
 PERF = "def test_it(triton_perf):\n    triton_perf()\n"
 
@@ -169,50 +160,6 @@ def test_full_disk_loses_nothing_that_was_measured(run, pytester):
     result.stdout.fnmatch_lines(
         ["  Concurrency: 1, throughput: *", "triton: cannot write the store *", "triton: cannot write */found.json*"]
     )
-
-
-LONG = """
-@pytest.mark.triton_load(concurrency=[1, 2])
-def test_it(triton_perf, triton_server, monkeypatch):
-    from pytest_triton import Effort
-    seconds = 0.2 if not LOCK.exists() else 60
-    monkeypatch.setattr("pytest_triton.plugin.perf.Effort", lambda **limit: Effort(seconds=seconds))
-    LOCK.touch()
-    print(triton_server.log)
-    triton_perf()
-"""
-
-
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-def test_nothing_is_left_however_the_run_ends(repository, pytester, ending):
-    flag = pytester.path / "second"
-    write_test(repository / "identity", f"import pathlib\nLOCK = pathlib.Path({str(flag)!r})\n" + LONG)
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(repository)],
-        cwd=pytester.path,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        store = Store(Place(path=pytester.path / ".triton" / "results.db"))
-        deadline = time.monotonic() + 60
-        while not store.history("identity") and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(2.5)
-        processes = family(process.pid)
-        names = " ".join(" ".join(each.cmdline()) for each in processes)
-        assert "tritonserver" in names
-        assert "triton_python_backend_stub" in names
-        os.kill(process.pid, ending)
-        assert process.stdout is not None
-        output = process.stdout.read()
-    assert wait_for_end(processes, 5) == []
-    # What was measured before is not lost.
-    assert [record.verdict for record in store.history("identity")] == ["PASS"]
-    if ending is signal.SIGINT:
-        assert process.returncode == pytest.ExitCode.INTERRUPTED
-        assert "Concurrency: 1, throughput" in output
-        assert "Traceback" not in output
 
 
 def test_killed_server_is_an_error_and_the_next_test_gets_another(run):
