@@ -106,7 +106,9 @@ def cautions(gpu: GpuUsage | None) -> Iterator[str]:
 
     The power limit does not count: it is a setting of the machine, and a large model works at it all the time.
     """
-    for reason, share in gpu.slowdowns.items() if gpu is not None else ():
+    if gpu is None:
+        return
+    for reason, share in gpu.slowdowns.items():
         if round(share * gpu.readings) >= _HELD_DOWN:
             cause = "it was too hot" if "thermal" in reason else "its power supply may not suffice"
             yield f"the GPU was throttled for {share:.0%} of the time ({reason}: {cause})"
