@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -109,7 +110,7 @@ class Bench:
         while (load := climb.next(probes)) is not None:
             point = replace(case, load=load)
             short = _at_most(probe_effort(effort_at(load)), effort)
-            measurement = self.measure(point, deployment, short, reference=reference, watch=watch)
+            measurement = self.measure(point, deployment, short, by=[by], reference=reference, watch=watch)
             probes.append(probed(load, measurement, judge(measurement, case.slo)))
         return replace(case, load=probes[climb.choose(probes)].load)
 
@@ -119,10 +120,14 @@ class Bench:
         deployment: Deployment,
         effort: Effort,
         *,
+        by: Iterable[Objective] = (),
         reference: Reference | None = None,
         watch: Watcher | None = None,
     ) -> Measurement:
-        """Measure a case whose candidate is deployed already. Raises what ``protocol.measure`` raises."""
+        """Measure a case whose candidate is deployed already, as it takes for its SLO and the objectives ``by``.
+
+        Raises what ``protocol.measure`` raises.
+        """
         return measure(
             self.server,
             case,
@@ -131,6 +136,7 @@ class Bench:
             deployer=self.deployer,
             deployment=deployment,
             reference=reference,
+            wanted=[model for each in by for model in each.models],
             watch=watch,
         )
 

@@ -113,6 +113,12 @@ def advice(
             f"{measurement.failures} of {measurement.requests} requests failed, most of them with {reason!r}: "
             "find out why before you tune anything."
         )
+    suffering = _find_suffering(verdict)
+    if suffering:
+        return (
+            f"Only bounds on {suffering} are missed, which shares the machine with this load: try fewer instances here "
+            f"(instance_group.count), one more of {suffering}, or less load."
+        )
     cold = _find_cold_start(measurement, verdict)
     if cold:
         return f"{cold}: " + (
@@ -166,6 +172,12 @@ def advice(
             + "smaller tensors or data types, or pinned memory where there is a GPU."
         )
     return ""
+
+
+def _find_suffering(verdict: Verdict | None) -> str:
+    """Name the models under load beside whose bounds are missed, if no others are; "" otherwise."""
+    missed = [check.bound.metric.model for check in verdict.checks if check.outcome is Outcome.FAIL] if verdict else []
+    return " and ".join(dict.fromkeys(missed)) if all(missed) else ""
 
 
 def _find_cold_start(measurement: Measurement, verdict: Verdict | None) -> str:

@@ -172,7 +172,8 @@ class Inputs:
     sent in rotation.
 
     ``validate`` compares answers while the load runs: ``"all"``, ``"sample"``, or ``"none"``. What they must be comes
-    with the data, or is what the model answered before the load.
+    with the data, or is what the model answered before the load. ``tolerance`` maps a data type of Triton's to the
+    relative and absolute difference from it that is allowed, where that is not the usual one.
     """
 
     shapes: Mapping[str, tuple[int | tuple[int, int], ...]] = field(default_factory=dict)
@@ -180,6 +181,7 @@ class Inputs:
     seed: int = 0
     count: int = 1
     validate: Literal["none", "sample", "all"] = "none"
+    tolerance: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,21 +33,22 @@ class Counting:
         before, self._last = self._last, self._control.statistics(self._model)
         return self._last.since(before)
 
-    def look(self) -> tuple[ServerStatistics, Composing]:
-        """Return what has happened since: to the model itself, and to those that it calls."""
+    def look(self) -> tuple[ServerStatistics, Composing, Composing]:
+        """Return what has happened since: to the model itself, to those that it calls, and to those ``apart``."""
         moved = {
             name: statistics.since(self._before.get(name, ServerStatistics()))
             for name, statistics in self._control.all_statistics().items()
         }
         own = moved.pop(self._model, ServerStatistics())
+        apart = {name: moved[name] for name in self._apart if name in moved}
         if self._steps:
-            return own, {name: moved[name] for name in self._steps if name in moved}
+            return own, {name: moved[name] for name in self._steps if name in moved}, apart
         called = {
             name: each
             for name, each in moved.items()
             if each.success_count + each.fail_count > 0 and name not in self._apart
         }
-        return own, {name: each for name, each in called.items() if not ensemble_steps(self._control, name)}
+        return own, {name: each for name, each in called.items() if not ensemble_steps(self._control, name)}, apart
 
 
 def ensemble_steps(control: Control, model: str) -> tuple[str, ...]:

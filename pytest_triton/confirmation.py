@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.bench import PROBE, Bench
-from pytest_triton.blocks import MEMORY, Bout, Contender, Pace, Side
-from pytest_triton.case import Case, Load
+from pytest_triton.blocks import ALONE, MEMORY, Bout, Contender, Pace, Side
+from pytest_triton.case import Candidate, Case, Load
 from pytest_triton.deployment import Deployment, patched
 from pytest_triton.lineup import Deploy, fits_together, line_up
 from pytest_triton.measurement import Measurement
@@ -215,7 +215,9 @@ class _End:
         if len(chosen) <= most:
             return chosen
         kept, rest = chosen[: most - 1], chosen[most - 1 :]
-        prices = costs([(each.instances, each.metrics, self.cases[each.id].candidate.patch) for each in rest])
+        candidates = [self.cases[each.id].candidate for each in rest]
+        pairs = zip(rest, candidates, strict=True)
+        prices = costs([(each.instances + self._beside(one), each.metrics, one.settings) for each, one in pairs])
         return [*kept, rest[prices.index(min(prices))]]
 
     def decide(self, group: Sequence[Result]) -> Winner:
@@ -236,7 +238,8 @@ class _End:
                 self._contender(case, deploy, metrics)
                 for case, deploy, metrics in zip(cases, line.deploys, memory, strict=True)
             ]
-            prices = costs([(each.instances, each.alone, each.case.candidate.patch) for each in contenders])
+            pairs = [(each, each.case.candidate) for each in contenders]
+            prices = costs([(each.instances + self._beside(one), each.alone, one.settings) for each, one in pairs])
             looks = (1,) if self.effort is SMOKE else LOOKS if line.together else _LOOKS_IN_TURN
             bout = self._bout(together=line.together)
             rounds = Rounds(Contest(self.by, prices, looks), [Side(each) for each in contenders], bout, self.blocks)
@@ -275,8 +278,13 @@ class _End:
         )
 
     def _contender(self, case: Case, deploy: Deploy, metrics: Mapping[str, Estimate]) -> Contender:
-        alone = {name: metrics[name] for name in MEMORY if name in metrics}
+        alone = {name: metrics[name] for name in ALONE if name in metrics}
         return Contender(case, deploy, alone, count_instances(patched(self.configuration, case.candidate.patch)))
+
+    def _beside(self, candidate: Candidate) -> int:
+        """Count the instances of the models that a candidate is served with, as far as it names them."""
+        default = self.bench.deployer.default
+        return sum(count_instances(patched(default(model), patch)) for model, patch in candidate.composing.items())
 
     def _bout(self, *, together: bool) -> Bout:
         pace = _SMOKE if self.effort is SMOKE else PACE if together else _PACE_IN_TURN
@@ -290,7 +298,7 @@ class _End:
 
     def _measure_at_length(self, contender: Contender, *, alone: bool = False) -> Winner:
         deployment = contender.deploy()
-        measurement = self.bench.measure(contender.case, deployment, self.effort, watch=self.watch)
+        measurement = self.bench.measure(contender.case, deployment, self.effort, by=[self.by], watch=self.watch)
         return _put_together(contender, deployment, measurement if alone else contender.with_memory(measurement))
 
 

@@ -42,6 +42,11 @@ _LONGEST = 60
 """Characters of a string that is shown."""
 
 
+def allow(others: Mapping[str, tuple[float, float]]) -> Mapping[str, Tolerance]:
+    """Return what is allowed by data type, with ``others`` (relative, absolute) in place of the usual."""
+    return {**TOLERANCES, **{name: Tolerance(*pair) for name, pair in others.items()}} if others else TOLERANCES
+
+
 def find_empty(outputs: Outputs) -> str | None:
     """Say which output carries no element, or None. A broken server may answer 200 with empty tensors."""
     if not outputs:

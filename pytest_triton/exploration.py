@@ -31,7 +31,8 @@ MOST_PROBES = 60
 class Explored:
     """What became of a candidate, and why.
 
-    ``evaluation`` is of the probe that stands for it, None where it was not probed; ``probes`` are all of them.
+    ``evaluation`` is of the probe that stands for it, None where it was not probed at its own load; ``probes`` are all
+    of them, at whatever load.
     ``instances`` is the total of its instance groups.
     """
 
@@ -110,7 +111,12 @@ class _Exploration:
     def _probe(self, step: Probe, deployment: Deployment) -> tuple[Measurement, Verdict]:
         case = replace(self.trial.case, load=step.load)
         measurement = self.bench.measure(
-            case, deployment, probe_effort(step.effort), reference=self.reference, watch=self.watch
+            case,
+            deployment,
+            probe_effort(step.effort),
+            by=self.trial.settings.objectives,
+            reference=self.reference,
+            watch=self.watch,
         )
         verdict = judge(measurement, case.slo)
         self.trial = replace(self.trial, probes=(*self.trial.probes, probed(step.load, measurement, verdict)))
@@ -122,11 +128,15 @@ class _Exploration:
         if not done:
             return Explored(step.status, step.reason)
         measurement, verdict = done[place]
+        declared, instances = self.trial.case.load, count_instances(deployment.configuration)
+        if isinstance(step, Drop) and "auto" not in (declared.concurrency, declared.rate):
+            # Another load has shown that its own is not worth a probe; figures of that one are not its own.
+            return Explored(step.status, step.reason, probes=probes, instances=instances)
         case = replace(self.trial.case, load=probes[place].load)
         return Explored(
             step.status,
             step.reason,
             Evaluation(case, deployment, measurement, verdict),
             probes,
-            count_instances(deployment.configuration),
+            instances,
         )

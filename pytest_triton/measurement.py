@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_triton.metrics import METRICS, Estimate
-from pytest_triton.observation import OK, ResourceUsage, ServerStatistics, Stretch, Trace
+from pytest_triton.metrics import METRICS, Estimate, in_order, is_metric, metric
+from pytest_triton.observation import OK, GpuUsage, ResourceUsage, ServerStatistics, Stretch, Trace
 from pytest_triton.quantities import Unit
 from pytest_triton.series import SERIES, latencies
 from pytest_triton.slo import SLO
-from pytest_triton.validity import doubts, problems, smallest_latency_bound
+from pytest_triton.validity import cautions, doubts, problems, smallest_latency_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,13 @@ class Measurement:
 
     ``reasons`` counts why requests failed. ``problems`` say why the measurement is not valid; empty, it is.
     ``doubts`` say why latencies may be longer than the server's, so that no bound on them can be shown to be missed.
+    ``cautions`` say why the server may be faster than it was: something held the clocks of its GPU down.
     ``unsteady`` says that latency did not settle during the warm-up. ``looks`` is how often it was judged so far, and
     ``limit`` the seconds that it could have gone on undecided; 0 where there was nothing to decide early.
     ``composing`` is what the server counted, meanwhile, of the models that this one calls: the steps of an ensemble,
     or what its own code calls (business logic scripting).
+    ``beside`` has what was measured, meanwhile, of other models under loads of their own; their metrics are among
+    ``metrics``, with the model's name before them (``other:p99``).
     ``stretches`` say, in order, what the server counted from one moment of the trace to the next.
     ``trace`` is None where single requests were not recorded or not kept.
     """
@@ -41,10 +44,12 @@ class Measurement:
     reasons: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
     unsteady: bool = False
     looks: int = 1
     limit: float = 0.0
     composing: Mapping[str, ServerStatistics] = field(default_factory=dict)
+    beside: Mapping[str, Measurement] = field(default_factory=dict, compare=False, repr=False)
     trace: Trace | None = field(default=None, compare=False, repr=False)
     stretches: tuple[Stretch, ...] = field(default=(), compare=False, repr=False)
 
@@ -62,7 +67,7 @@ class Measurement:
                 "value": estimate.value if math.isfinite(estimate.value) else None,
                 "low": estimate.low,
                 "high": estimate.high,
-                "unit": _JSON_UNITS[METRICS[name].unit],
+                "unit": _JSON_UNITS[metric(name).unit],
             }
             for name, estimate in self.metrics.items()
         }
@@ -73,10 +78,10 @@ class Measurement:
 
         ``others`` are further fields: ``requests``, ``seconds``, ``problems``.
         """
-        return cls({name: _read(values) for name, values in metrics.items() if name in METRICS}, **others)
+        return cls({name: _read(values) for name, values in metrics.items() if is_metric(name)}, **others)
 
 
-_JSON_UNITS = {Unit.SECONDS: "s", Unit.PER_SECOND: "1/s", Unit.FRACTION: "fraction", Unit.BYTES: "B", Unit.COUNT: ""}
+_JSON_UNITS = {unit: unit.value for unit in Unit} | {Unit.PER_SECOND: "1/s", Unit.FRACTION: "fraction"}
 
 
 def _read(values: Mapping[str, Any]) -> Estimate:
@@ -95,17 +100,20 @@ def measure_trace(
     extras: Mapping[str, float] | None = None,
     composing: Mapping[str, ServerStatistics] | None = None,
     slo: SLO | None = None,
+    gpu: GpuUsage | None = None,
 ) -> Measurement:
     """Compute every metric that can be known, and whether the measurement is valid.
 
     ``statistics`` is what the server counted during the trace, ``composing`` the same of the models that this one
     calls, ``before`` and ``after`` what its processes used at both ends, ``extras`` further metrics by name
-    (``load_time``, ``first_request_latency``). How late requests may be sent goes by the bounds of ``slo``.
+    (``load_time``, ``first_request_latency``), ``gpu`` what its GPUs did. How late requests may be sent goes by the
+    bounds of ``slo``.
     """
     metrics = {name: Estimate(value) for name, value in (extras or {}).items()}
     metrics.update((name, Estimate(value)) for name, value in server_metrics(statistics))
     metrics.update((name, Estimate(value)) for name, value in _resource_metrics(before, after))
     metrics.update(_client_metrics(trace, batch_size))
+    metrics.update(_gpu_metrics(gpu, metrics.get("throughput")))
     reasons = Counter[str]()
     if len(trace):
         import numpy as np
@@ -113,7 +121,7 @@ def measure_trace(
         for code, count in zip(*np.unique(trace.status[trace.status != OK], return_counts=True), strict=True):
             reasons[trace.reasons.get(int(code), f"status {code}")] += int(count)
     return Measurement(
-        metrics={name: metrics[name] for name in METRICS if name in metrics},
+        metrics=in_order(metrics),
         requests=len(trace),
         failures=reasons.total(),
         seconds=trace.seconds,
@@ -121,6 +129,7 @@ def measure_trace(
         reasons=dict(reasons.most_common()),
         problems=tuple(problems(trace, reasons)),
         doubts=tuple(doubts(trace, latency_bound=smallest_latency_bound(slo or SLO()))),
+        cautions=tuple(cautions(gpu)),
         composing=dict(composing or {}),
         trace=trace,
     )
@@ -180,13 +189,41 @@ def _resource_metrics(before: ResourceUsage | None, after: ResourceUsage | None)
     if before is None or after is None:
         return
     # At the start the processes of the configuration before may still be ending.
-    for name in ("rss", "gpu_memory"):
-        known = getattr(after, name)
-        if known is not None:
-            yield name, float(known)
-    busy = [usage.gpu_utilization for usage in (before, after) if usage.gpu_utilization is not None]
-    if busy:
-        yield "gpu_utilization", sum(busy) / len(busy)
+    if after.rss is not None:
+        yield "rss", float(after.rss)
     seconds = (after.at_ns - before.at_ns) / 1e9
     if before.cpu_seconds is not None and after.cpu_seconds is not None and seconds > 0:
         yield "cpu", max(0.0, after.cpu_seconds - before.cpu_seconds) / seconds
+    periods = _grown(before.quota_periods, after.quota_periods)
+    throttled = _grown(before.throttled_periods, after.throttled_periods)
+    if periods and throttled is not None:
+        yield "cpu_throttled", throttled / periods
+
+
+def _grown(before: int | None, after: int | None) -> int | None:
+    return after - before if before is not None and after is not None else None
+
+
+def _gpu_metrics(gpu: GpuUsage | None, throughput: Estimate | None) -> Iterator[tuple[str, Estimate]]:
+    if gpu is None:
+        return
+    known = {
+        "gpu_memory": gpu.memory,
+        "gpu_utilization": gpu.utilization,
+        "gpu_power": gpu.power,
+        "gpu_clock": gpu.clock,
+        "gpu_throttled": gpu.throttled,
+    }
+    for name, value in known.items():
+        if value is not None:
+            yield name, Estimate(float(value))
+    if gpu.power is not None and throughput is not None and throughput.value > 0:
+        least, most = throughput.low, throughput.high
+        yield (
+            "energy_per_inference",
+            Estimate(
+                gpu.power / throughput.value,
+                low=gpu.power / most if most else None,
+                high=gpu.power / least if least else None,
+            ),
+        )

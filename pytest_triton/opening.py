@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pytest_triton.case import Case, Load, Phases
+from pytest_triton.correctness import allow
 from pytest_triton.deployment import Deployment
 from pytest_triton.errors import EngineError, MeasurementError
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession, Plan, RequestSet
-from pytest_triton.observation import OK
+from pytest_triton.neighbours import Neighbours
 from pytest_triton.server.base import Server
 from pytest_triton.verification import Verified, has_string_ids
 
@@ -29,12 +30,15 @@ def open_load(
     *,
     workers: int = 1,
     seed: int | None = None,
-) -> Iterator[LoadSession]:
-    """Open the connections for ``case``'s load, and close them with the block; nothing is sent yet.
+) -> Iterator[tuple[LoadSession, Neighbours]]:
+    """Open the connections for ``case``'s load, and close them with the block; nothing of it is sent yet.
+
+    Other models are under the loads that the case has for them, as long as the block lasts.
 
     ``workers`` processes share the load. ``seed`` fixes the arrivals, in place of the inputs' own. Raises
     ``EngineError`` when the engine cannot send it, or the server is not reached; ``ServerUnavailable`` when its
-    endpoint for the protocol is not known.
+    endpoint for the protocol is not known; ``MeasurementError`` after a block in which no request to one of the other
+    models succeeded.
     """
     load = case.load
     refusal = engine.refusal(load) or _refusal(case)
@@ -54,41 +58,39 @@ def open_load(
             tls=endpoints.tls,
             seed=case.inputs.seed if seed is None else seed,
             validate=case.inputs.validate,
+            tolerances=allow(case.inputs.tolerance),
             workers=workers,
             string_ids=load.sequence_length is not None and has_string_ids(deployment.configuration),
         )
         session = undo.enter_context(engine.open(plan))
-        for model in case.beside:
-            undo.enter_context(_keep_busy(server, case, model, verified.beside[model]))
-        yield session
+        neighbours = Neighbours(
+            {model: undo.enter_context(_keep_busy(server, case, model, verified)) for model in case.beside}
+        )
+        yield session, neighbours
+        for model, reasons in neighbours.stop():
+            raise MeasurementError(
+                f"{case.candidate.model}: the load on {model} beside it failed",
+                model=model,
+                details=reasons,
+                hint="Look whether the model can be asked so: measure it alone.",
+            )
 
 
 @contextmanager
-def _keep_busy(server: Server, case: Case, model: str, requests: RequestSet) -> Iterator[None]:
-    """Have ``model`` under the load that the case has for it, as long as the block lasts.
-
-    Raises ``MeasurementError`` after a block in which none of its requests succeeded.
-    """
+def _keep_busy(server: Server, case: Case, model: str, verified: Verified) -> Iterator[LoadSession]:
+    """Have ``model`` under the load that the case has for it, as long as the block lasts."""
     beside, endpoints = case.beside[model], server.endpoints
     plan = Plan(
         endpoints.address(beside.load.protocol),
         beside.load,
-        requests,
+        verified.beside[model],
         headers=endpoints.headers,
         tls=endpoints.tls,
         seed=beside.inputs.seed,
     )
     with WireEngine(workers=1).open(plan) as session:
         session.start()
-        yield
-        trace = session.stop()
-    if not (trace.status == OK).any():
-        raise MeasurementError(
-            f"{case.candidate.model}: the load on {model} beside it failed",
-            model=model,
-            details=sorted(set(trace.reasons.values())),
-            hint="Look whether the model can be asked so: measure it alone.",
-        )
+        yield session
 
 
 def _refusal(case: Case) -> str:

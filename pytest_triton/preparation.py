@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_triton.case import Case, Inputs
+from pytest_triton.correctness import allow
 from pytest_triton.load.base import RequestSet
 from pytest_triton.load.inputs import make_requests
 from pytest_triton.server.base import Server
@@ -54,6 +55,7 @@ class Preparation:
             configuration,
             sequences=sequences,
             validate=inputs.validate,
+            tolerances=allow(inputs.tolerance),
             reference=reference,
         )
         known = self._known.get(name)

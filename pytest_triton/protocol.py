@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_triton.case import Case
@@ -13,10 +13,12 @@ from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
+from pytest_triton.neighbours import Neighbours, add_beside, measure_beside
 from pytest_triton.observation import ResourceUsage, Stretch, Trace
 from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
 from pytest_triton.series import so_far
 from pytest_triton.server.base import Server
+from pytest_triton.server.gpu_watch import GpuWatch
 from pytest_triton.slo import SLO, Bound
 from pytest_triton.statistics import steady_start
 from pytest_triton.validity import client_share
@@ -70,7 +72,7 @@ class Progress:
 
     def bounded(self) -> Iterator[tuple[Bound, float]]:
         """Yield the bounds on single requests with their metrics' values so far, which are computed only now."""
-        for bound in self.slo.bounds:
+        for bound in self.slo.on().bounds:
             value = so_far(bound.metric, self.traces)
             if value is not None:
                 yield bound, value
@@ -88,6 +90,7 @@ def measure(
     deployer: Deployer | None = None,
     deployment: Deployment | None = None,
     reference: Reference | None = None,
+    wanted: Collection[str] = (),
     watch: Watcher | None = None,
 ) -> Measurement:
     """Measure ``case`` on ``server``: deploy its candidate, check its outputs, warm up, measure.
@@ -95,6 +98,7 @@ def measure(
     ``engine`` is the wire engine unless another is given. The candidate is deployed unless ``deployment`` says that
     it is already there. ``reference`` is what the answers must be. The load's concurrency
     must be a number. A clear PASS or FAIL of the case's SLO stops at the first of ``effort.looks`` looks that shows it.
+    Of the models under load beside, those ``wanted`` and those that the SLO has bounds on are measured as long.
 
     Raises ``ServerError`` when the server refuses the candidate, fails the request or dies, ``WrongOutputs``,
     ``InputError``, ``EngineError``. A measurement that is not valid comes back with its ``problems``.
@@ -103,14 +107,16 @@ def measure(
     deployer = deployer or Deployer(server)
     deployment = deployment or deployer.deploy(case.candidate)
     verified = deployer.prepare(deployment, case, reference)
-    run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances())
+    of_others = frozenset(wanted) | frozenset(case.slo.models)
+    run = _Run(server, case, deployment.name, effort, watch, deployer.count_instances(), of_others)
     workers, most = engine.workers or 1, engine.workers or most_workers()
     while True:
-        with open_load(server, engine, case, deployment, verified, workers=workers) as session:
+        with open_load(server, engine, case, deployment, verified, workers=workers) as (session, neighbours):
             session.start()
             steady = run.warm_up(session)
             if run.client_share < _ROOM_FOR_CLIENT or workers >= most:
-                measurement = run.look(session, deployer.cold_start(deployment))
+                with GpuWatch(server.gpu_source) as gpus:
+                    measurement = run.look(session, neighbours, gpus, deployer.cold_start(deployment))
                 session.stop()
                 break
         # The client would be what is measured: begin anew with more of them.
@@ -130,6 +136,8 @@ class _Run:
     effort: Effort
     watch: Watcher | None
     instances: int
+    wanted: frozenset[str] = frozenset()
+    """Models under load beside whose figures something depends on."""
     began: float = field(default_factory=time.monotonic)
     warmup_seconds: float = 0.0
     client_share: float = 0.0
@@ -202,13 +210,16 @@ class _Run:
                 return steady
             seconds, requests = trace.seconds * 1.5, len(trace)
 
-    def look(self, session: LoadSession, extras: Mapping[str, float]) -> Measurement:
+    def look(
+        self, session: LoadSession, neighbours: Neighbours, gpus: GpuWatch, extras: Mapping[str, float]
+    ) -> Measurement:
         """Measure, judge at the planned looks, stop at the first verdict or at the limit."""
         effort, slo = self.effort, self.case.slo
         counting, usage_before = Counting(self.server.control, self.name, apart=self.case.beside), self.server.usage()
         self.counting = counting
+        neighbours.begin()
         traces: list[Trace] = []
-        requests = max(effort.requests, requests_for_first_look(slo) if effort.looks > 1 else 0)
+        requests = self._requests_for_first_look()
         cycle = cycle_of(self.case.load)
         # Of a load that changes, only whole cycles are measured, each look twice as many as the one before.
         seconds, limit = _whole(effort.seconds, cycle, math.ceil), _whole(effort.limit, cycle, math.floor)
@@ -216,18 +227,24 @@ class _Run:
         for look in range(1, effort.looks + 1):
             last = look == effort.looks and look > 1
             self.collect(session, "measuring", limit if last else seconds, 0 if cycle else requests, limit, traces)
-            counted, composing = counting.look()
+            neighbours.collect()
+            if look == 1:
+                self._wait_for(neighbours, session, limit, traces)
+            counted, composing, apart = counting.look()
             measurement = measure_trace(
                 merge(traces),
                 batch_size=self.case.load.batch_size,
                 statistics=counted,
                 composing=composing,
-                slo=slo,
+                slo=slo.on(),
                 before=usage_before,
                 after=self.usage(),
                 warmup_seconds=self.warmup_seconds,
                 extras=extras,
+                gpu=gpus.usage(),
             )
+            others = measure_beside(neighbours.traces(), apart, self.case.beside, slo)
+            measurement = add_beside(measurement, others, self.wanted)
             measurement = replace(measurement, stretches=tuple(self.stretches))
             measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
@@ -237,10 +254,29 @@ class _Run:
             seconds = 2 * seconds if cycle else effort.seconds
         return measurement
 
+    def _requests_for_first_look(self, model: str = "") -> int:
+        bounds = self.case.slo.on(model)
+        return max(self.effort.requests, requests_for_first_look(bounds) if self.effort.looks > 1 else 0)
+
+    def _wait_for(self, neighbours: Neighbours, session: LoadSession, limit: float, traces: list[Trace]) -> None:
+        """Go on until the models beside whose figures are wanted have answered as often as a first look takes."""
+        for model in self.wanted & neighbours.sessions.keys():
+            wanted = self._requests_for_first_look(model)
+            while (held := neighbours.requests(model)) < wanted and not session.hopeless:
+                passed = sum(trace.seconds for trace in traces)
+                if passed >= limit:
+                    return
+                seconds = _whole(
+                    min(passed * wanted / max(held, 1), passed + _SLICE), cycle_of(self.case.load), math.ceil
+                )
+                self.collect(session, "measuring", min(seconds, limit), 0, limit, traces)
+                neighbours.collect()
+
 
 def _whole(seconds: float, cycle: float, towards: Callable[[float], int]) -> float:
     return towards(seconds / cycle) * cycle if cycle else seconds
 
 
 def _settled(measurement: Measurement, slo: SLO) -> bool:
-    return judge(measurement, slo).outcome is not Outcome.INCONCLUSIVE
+    # A throttled GPU leaves it open for good: no time makes up for what was measured of it already.
+    return judge(replace(measurement, cautions=()), slo).outcome is not Outcome.INCONCLUSIVE

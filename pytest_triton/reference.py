@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import Candidate, Case
-from pytest_triton.correctness import TOLERANCES, Tolerance, find_misfit
+from pytest_triton.correctness import allow, find_misfit
 from pytest_triton.deployment import Deployer
 from pytest_triton.errors import UnusableReference, nearest
 from pytest_triton.onnx_reference import OnnxReference
@@ -35,7 +35,7 @@ def make_reference(deployer: Deployer, case: Case, settings: Settings) -> Refere
     model = case.candidate.model
     default = deployer.deploy(Candidate(model))
     verified = deployer.prepare(default, case)
-    tolerances = {**TOLERANCES, **{name: Tolerance(*pair) for name, pair in settings.tolerance.items()}}
+    tolerances = allow(settings.tolerance)
     answers, origin = verified.answers, ""
     if settings.reference is not None:
         source, origin = _open(settings.reference, model)

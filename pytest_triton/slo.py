@@ -40,9 +40,10 @@ class SLO:
     def parse(cls, limits: Mapping[str, object], source: str = "") -> SLO:
         """Read ``{"p99": "25ms", "throughput": [(">=", "400/s"), ("<=", "500/s")], "batch": (">=", 2)}``.
 
-        The direction comes from the metric unless it is given; two of them bound it on both sides. ``source`` says
-        where the bounds are written. Raises ``UsageError`` (or ``QuantityError``) naming the metric and the nearest
-        valid name or an example, and where bounds contradict each other.
+        The direction comes from the metric unless it is given; two of them bound it on both sides. ``other:p99`` bounds
+        a model that is under a load of its own beside the measured one. ``source`` says where the bounds are written.
+        Raises ``UsageError`` (or ``QuantityError``) naming the metric and the nearest valid name or an example, and
+        where bounds contradict each other.
         """
         return cls.of(itertools.chain.from_iterable(_bounds(name, limit, source) for name, limit in limits.items()))
 
@@ -56,10 +57,19 @@ class SLO:
                 raise UsageError(
                     f"{' and '.join(told)} contradict each other: no measurement can keep both",
                     hint="change one of them"
-                    if one.metric is other.metric
+                    if one.metric == other.metric
                     else f"{one.metric.name} is never above {other.metric.name}; change one of them",
                 )
         return slo
+
+    def on(self, model: str = "") -> SLO:
+        """Return the bounds on one model: the measured one, or by its name one under a load of its own beside it."""
+        return SLO(tuple(bound for bound in self.bounds if bound.metric.model == model))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models beside the measured one that it has bounds on."""
+        return tuple(dict.fromkeys(bound.metric.model for bound in self.bounds if bound.metric.model))
 
     def as_dict(self) -> dict[str, str]:
         """Return the bounds as JSON has them: ``{"p99": "<= 25 ms"}``; two sides with an ``and`` between them."""
@@ -121,9 +131,9 @@ def _nonsense(bound: Bound) -> str:
 
 def _contradict(least: Bound, most: Bound) -> bool:
     """Tell whether a metric that is at least so much keeps another, or itself, from being at most so much."""
-    return least.limit > most.limit and (
-        least.metric is most.metric or most.metric.name in _never_below(least.metric.name)
-    )
+    if least.metric.model != most.metric.model or least.limit <= most.limit:
+        return False
+    return least.metric == most.metric or most.metric.plain in _never_below(least.metric.plain)
 
 
 def _never_below(name: str) -> frozenset[str]:

@@ -27,6 +27,9 @@ LOOKS = 4
 _FIRST_LOOK = 30
 """Requests before a bound on throughput or the mean is judged: ten slices of three."""
 _FEWEST_BATCHES = 5
+_OF_POWER = frozenset({"gpu_power", "energy_per_inference"})
+_WHATEVER_THE_CLOCKS = frozenset({"rss", "gpu_memory", "error_rate", "gpu_clock", "gpu_throttled"})
+"""Metrics of which a miss is one, whether the GPU was throttled or not."""
 
 
 class Outcome(enum.Enum):
@@ -107,11 +110,11 @@ def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
 
     ERROR when it is not valid or lacks a bounded metric; else FAIL when a bound is shown to be missed; else
     INCONCLUSIVE when one is neither shown to be missed nor to be kept; else PASS. When latency never settled, neither
-    PASS nor FAIL is said.
+    PASS nor FAIL is said; nor when a GPU was throttled, of what it may have been missed for.
     """
     if measurement.problems:
         return Verdict(Outcome.ERROR, "; ".join(measurement.problems))
-    checks = tuple(_doubt(_check(measurement, bound, looks), measurement.doubts) for bound in slo.bounds)
+    checks = tuple(_take_back(_check(measurement, bound, looks), measurement) for bound in slo.bounds)
     outcome = next((o for o in _GRAVEST_FIRST if any(c.outcome is o for c in checks)), Outcome.PASS)
     if measurement.unsteady and outcome is not Outcome.ERROR:
         return Verdict(
@@ -126,10 +129,25 @@ def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
     return Verdict(outcome, "; ".join(check.reason for check in checks if check.outcome is outcome), checks)
 
 
-def _doubt(check: Check, doubts: tuple[str, ...]) -> Check:
+def _take_back(check: Check, measurement: Measurement) -> Check:
+    return _caution(_doubt(check, measurement), measurement.cautions)
+
+
+def _caution(check: Check, cautions: tuple[str, ...]) -> Check:
+    """Take back what a throttled GPU may answer for: any miss of speed, and how much power it took."""
+    name, missed = check.bound.metric.plain, check.outcome is Outcome.FAIL
+    of_power = name in _OF_POWER and check.outcome is Outcome.PASS
+    if not cautions or not (of_power or (missed and name not in _WHATEVER_THE_CLOCKS)):
+        return check
+    return replace(check, outcome=Outcome.INCONCLUSIVE, reason=f"{check.reason}, but {'; '.join(cautions)}")
+
+
+def _doubt(check: Check, measurement: Measurement) -> Check:
     """Take a miss back that may be the client's: late requests make latencies longer, never shorter."""
     metric = check.bound.metric
-    of_latency = metric.series in ("latency", "ttfr") or metric.name in ("mean", "max")
+    of = measurement.beside.get(metric.model) if metric.model else measurement
+    doubts = of.doubts if of is not None else ()
+    of_latency = metric.series in ("latency", "ttfr") or metric.plain in ("mean", "max")
     if not doubts or not of_latency or check.outcome is not Outcome.FAIL or check.bound.direction is not Better.LOWER:
         return check
     return replace(check, outcome=Outcome.ERROR, reason=f"{check.reason}, but {'; '.join(doubts)}")
@@ -142,8 +160,8 @@ def requests_for_first_look(slo: SLO, *, looks: int = LOOKS) -> int:
 
 def _first_look(bound: Bound, looks: int) -> int:
     metric, limit = bound.metric, bound.limit
-    if metric.quantile is None and metric.name != "error_rate":
-        return _FIRST_LOOK if metric.name in ("throughput", "mean", "response_throughput") else 1
+    if metric.quantile is None and metric.plain != "error_rate":
+        return _FIRST_LOOK if metric.plain in ("throughput", "mean", "response_throughput") else 1
     from pytest_triton.clustering import first_look_factor
     from pytest_triton.exceedance import minimum_effective
 
@@ -153,11 +171,14 @@ def _first_look(bound: Bound, looks: int) -> int:
 
 
 def _check(measurement: Measurement, bound: Bound, looks: int) -> Check:
-    name, trace = bound.metric.name, measurement.trace
-    estimate = measurement.metrics.get(name)
+    name = bound.metric.plain
+    estimate = measurement.metrics.get(bound.metric.name)
     if estimate is None:
         needs = f"; it takes {bound.metric.needs.value}" if bound.metric.needs is not None else ""
-        return Check(bound, Outcome.ERROR, f"{name} is bounded, but this server and load do not give it{needs}")
+        told = f"{bound.metric.name} is bounded, but this server and load do not give it{needs}"
+        return Check(bound, Outcome.ERROR, told)
+    of = measurement if not bound.metric.model else measurement.beside.get(bound.metric.model)
+    trace = of.trace if of is not None else None
     if name == "max":
         return _compare(bound, estimate)
     test = "quantile" if bound.metric.quantile is not None else name
@@ -170,9 +191,9 @@ def _check(measurement: Measurement, bound: Bound, looks: int) -> Check:
     }
     if test not in judges:
         return _compare(bound, estimate)
-    if trace is None or not len(trace):
+    if of is None or trace is None or not len(trace):
         return _check_by_interval(bound, estimate)
-    return judges[test](bound, estimate, measurement, trace, looks)
+    return judges[test](bound, estimate, of, trace, looks)
 
 
 def _compare(bound: Bound, estimate: Estimate) -> Check:
@@ -244,7 +265,7 @@ def _check_throughput(bound: Bound, estimate: Estimate, measurement: Measurement
 
     good = trace.status == OK
     done = (trace.done[good] - trace.started_ns) / 1e9
-    if bound.metric.name == "response_throughput" and trace.responses is not None:
+    if bound.metric.plain == "response_throughput" and trace.responses is not None:
         spread = spread_of_throughput(done, 0.0, trace.seconds, trace.responses[good].astype(float))
     else:
         # The batch size is what lies between requests and inferences; the estimate knows it.

@@ -66,7 +66,8 @@ class Verification:
 
     ``name`` is what the model is called on the server, ``model`` what it is called to the user. ``sequences`` sends
     each stream as a sequence of its own. ``validate`` is the inputs': every request is sent unless it is ``none``, and
-    those that do not say what they expect then expect what was answered. ``reference`` is what they must be.
+    those that do not say what they expect then expect what was answered. They may be as far from what they say as
+    ``tolerances`` allow. ``reference`` is what they must be.
     """
 
     server: Server
@@ -75,6 +76,7 @@ class Verification:
     configuration: ModelConfig
     sequences: bool = False
     validate: Literal["none", "sample", "all"] = "none"
+    tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: TOLERANCES)
     reference: Reference | None = None
 
     def verify(self, requests: RequestSet, *, at_most: int = AT_MOST) -> Verified:
@@ -164,7 +166,7 @@ class Verification:
         if self._decoupled:
             datatypes = {name: datatypes[name.rpartition("[")[0]] for name in answer}
         if request.expected is not None and not self._decoupled:
-            wrong = wrong or find_difference(answer, request.expected, datatypes)
+            wrong = wrong or find_difference(answer, request.expected, datatypes, self.tolerances)
         origin, known = "", self.reference
         if not wrong and known is not None and index in known.answers:
             expected = _align(known.answers[index], answer)

@@ -154,10 +154,10 @@ def _read(chosen: argparse.Namespace) -> SearchTest:
         if name in slo:
             raise UsageError(f"--slo {name} stands there twice", hint="Name each metric once.")
         slo[name] = limit
-    SLO.parse(slo, "--slo")
+    beside = [*SLO.parse(slo, "--slo").models]
     settings: dict[str, Any] = {}
     if chosen.objective:
-        objectives(chosen.objective)
+        beside += [model for each in objectives(chosen.objective) for model in each.models]
         settings["objective"] = chosen.objective[0] if len(chosen.objective) == 1 else chosen.objective
     if chosen.strategy is not None:
         if chosen.strategy not in STRATEGIES:
@@ -175,6 +175,11 @@ def _read(chosen: argparse.Namespace) -> SearchTest:
         settings["reference"] = str(chosen.reference.absolute())
     if chosen.tolerance:
         settings["tolerance"] = _read_tolerances(chosen.tolerance)
+    if beside:
+        raise UsageError(
+            f"no model {beside[0]!r} is under load beside {chosen.model}",
+            hint="write the search as a test, with @pytest.mark.triton_beside",
+        )
     return SearchTest(
         f"The best configuration of {chosen.model}.",
         chosen.model,

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from pytest_triton.case import Load
+from pytest_triton.correctness import TOLERANCES, Tolerance
 from pytest_triton.observation import Trace
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ class Plan:
 
     ``address`` is ``host:port`` of the server's endpoint for the load's protocol. A request without an answer after
     ``timeout`` seconds is a failure. ``headers`` go along with every request. ``seed`` fixes the arrivals and the
-    lengths of sequences. ``validate`` says which answers are compared with what the requests expect. ``workers``
-    processes share the load. ``string_ids`` gives sequences correlation ids that are strings.
+    lengths of sequences. ``validate`` says which answers are compared with what the requests expect, and
+    ``tolerances`` how far they may be from it. ``workers`` processes share the load. ``string_ids`` gives sequences
+    correlation ids that are strings.
     """
 
     address: str
@@ -100,6 +102,7 @@ class Plan:
     tls: TLS | None = None
     seed: int = 0
     validate: Literal["none", "sample", "all"] = "none"
+    tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: TOLERANCES)
     workers: int = 1
     string_ids: bool = False
 

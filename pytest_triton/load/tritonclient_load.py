@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from typing import Any
 
-from pytest_triton.correctness import find_difference
+from pytest_triton.correctness import Tolerance, find_difference
 from pytest_triton.load.arrivals import due_times
 from pytest_triton.load.base import Arrays, Plan
 from pytest_triton.load.patience import is_hopeless, pause_after
@@ -229,7 +230,7 @@ class TritonclientLoad:
         self._seen[index] += 1
         if self._plan.validate == "sample" and self._seen[index] % _SAMPLE != 1:
             return OK, ""
-        wrong = _find_wrong(answer.result, expected)
+        wrong = _find_wrong(answer.result, expected, self._plan.tolerances)
         return (WRONG, f"wrong answer: {wrong}") if wrong else (OK, "")
 
 
@@ -247,10 +248,12 @@ async def _sleep_until(moment: int) -> None:
         await asyncio.sleep(seconds)
 
 
-def _find_wrong(result: Any, expected: Arrays) -> str | None:
+def _find_wrong(result: Any, expected: Arrays, tolerances: Mapping[str, Tolerance]) -> str | None:
     """Say what is wrong with a result; None when nothing is."""
     if result is None:
         return "it carries no output at all"
     outputs = {name: result.as_numpy(name) for name in expected}
     missing = [name for name, array in outputs.items() if array is None]
-    return f"output {missing[0]!r} is missing" if missing else find_difference(outputs, expected)
+    if missing:
+        return f"output {missing[0]!r} is missing"
+    return find_difference(outputs, expected, tolerances=tolerances)

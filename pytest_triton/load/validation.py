@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_triton.correctness import find_difference
+from pytest_triton.correctness import TOLERANCES, Tolerance, find_difference
 from pytest_triton.load.base import Request
 from pytest_triton.load.channel import Message
 from pytest_triton.load.status import OK, WRONG
@@ -20,8 +20,15 @@ _LONGEST_JSON = 1 << 20
 class Validation:
     """Compares the different answers of several workers with what their requests expect."""
 
-    def __init__(self, requests: Sequence[Request], protocol: str, workers: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        protocol: str,
+        workers: int,
+        tolerances: Mapping[str, Tolerance] = TOLERANCES,
+    ) -> None:
         self._requests = requests
+        self._tolerances = tolerances
         self._decode = decode_http if protocol == "http" else decode_grpc
         self._wrong: list[list[str]] = [[] for _ in range(workers)]
         """For each answer of each worker what is wrong with it; empty where nothing is."""
@@ -53,7 +60,8 @@ class Validation:
         missing = [name for name in expected if name not in outputs]
         if missing:
             return f"output {missing[0]!r} is missing"
-        return find_difference({name: outputs[name] for name in expected}, expected) or ""
+        answered = {name: outputs[name] for name in expected}
+        return find_difference(answered, expected, tolerances=self._tolerances) or ""
 
 
 def decode_http(body: bytes) -> dict[str, NDArray[Any]]:

@@ -105,7 +105,7 @@ def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSessio
     concurrency = 0 if plan.load.open_loop else places
     check = None
     if plan.validate != "none":
-        check = Validation(plan.requests.requests, plan.load.protocol, len(workers))
+        check = Validation(plan.requests.requests, plan.load.protocol, len(workers), plan.tolerances)
     return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout, headers=plan.headers, check=check)
 
 

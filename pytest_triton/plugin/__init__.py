@@ -101,6 +101,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         lifecycle.leave(item.config.stash[STATE], item, nextitem)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # A worker of pytest-xdist has no terminal: its controller says it at the end, once for all of them.
+    if hasattr(session.config, "workerinput") and (ours := [item for item in session.items if uses_triton(item)]):
+        from pytest_triton.plugin import expansion, state
+
+        for note in expansion.notes_on(ours):
+            state.of(session.config).noted(note)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

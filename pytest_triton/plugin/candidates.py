@@ -145,8 +145,9 @@ class Attempt:
         status, evaluation = explored.status, explored.evaluation
         if evaluation is None:
             outcome = _VERDICTS.get(status, Outcome.FAIL)
-            return recorder.unmeasured(case, outcome, explored.reason, status.value)
-        record = recorder.measured(evaluation, status=status.value)
+            record = recorder.unmeasured(case, outcome, explored.reason, status.value)
+        else:
+            record = recorder.measured(evaluation, status=status.value)
         wanted = [name for objective in self.search.settings.objectives for name in objective.metrics]
         wanted += [bound.metric.name for bound in case.slo.bounds]
         return replace(

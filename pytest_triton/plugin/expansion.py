@@ -41,7 +41,7 @@ class Plan:
     def with_load(self, load: Load, config: pytest.Config) -> Case:
         """Return the case with another load, and the SLO that holds for it. Raises ``MarkerError``."""
         candidate = self.case.candidate
-        slo = slo_of(self.rules, candidate.model, Subject(self.id, candidate.patch, load), config)
+        slo = slo_of(self.rules, candidate.model, Subject(self.id, candidate.patch, load), config, self.case.beside)
         return replace(self.case, load=load, slo=slo)
 
 
@@ -89,7 +89,7 @@ def _plans(wish: Wish, test_file: Path, config: pytest.Config) -> Iterator[Plan]
     subjects = [Subject(name, {}, load) for name, load in zip(names, loads, strict=True)]
     check_cases(rules, subjects)
     for subject in subjects:
-        slo = slo_of(rules, model, subject, config)
+        slo = slo_of(rules, model, subject, config, wish.beside)
         candidate = Candidate(model, composing=wish.others)
         case = Case(candidate, subject.load, wish.inputs, slo, wish.beside)
         yield Plan(case, rules=rules, id=subject.id)
@@ -110,13 +110,8 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say after collection what the tests will run on. ``items`` are those that measure."""
     from pytest_triton.server.choice import resolve
 
-    plans = [
-        callspec.params[PLAN]
-        for item in items
-        if (callspec := getattr(item, "callspec", None))
-        if PLAN in callspec.params
-    ]
-    searches = {plan.search.key: plan.search for plan in plans if plan.search is not None}
+    plans = _plans_of(items)
+    searches = _searches_of(plans)
     candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
     cases = len(items) - candidates - sum(1 for plan in plans if plan.search is not None and plan.point == BEST)
     parts = [f"{cases} case{'s' * (cases > 1)}"] if cases else []
@@ -126,9 +121,20 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
         parts.append(over if candidates else f"the end of {many}")
     server, source = options.setting(config, "server")
     chosen = f"server {resolve(server)} ({'auto' if server == 'auto' else source})"
-    notes = [
-        f"triton: search of {search.base.candidate.model}: {note}"
-        for search in searches.values()
-        for note in search.notes
-    ]
+    notes = [f"triton: {note}" for note in notes_on(items)]
     return [f"triton: {', '.join(parts)} on {chosen}, {TURNS}", *notes]
+
+
+def notes_on(items: list[pytest.Item]) -> list[str]:
+    """Say what is to be known of the spaces of the searches that tests belong to."""
+    searches = _searches_of(_plans_of(items)).values()
+    return [f"search of {search.base.candidate.model}: {note}" for search in searches for note in search.notes]
+
+
+def _plans_of(items: list[pytest.Item]) -> list[Plan]:
+    specs = [getattr(item, "callspec", None) for item in items]
+    return [spec.params[PLAN] for spec in specs if spec is not None and PLAN in spec.params]
+
+
+def _searches_of(plans: list[Plan]) -> dict[str, Search]:
+    return {plan.search.key: plan.search for plan in plans if plan.search is not None}

@@ -23,12 +23,14 @@ MARKERS = {
     "triton_load": "triton_load(concurrency=1, batch_size=1, protocol='http', rate=None, arrivals='poisson', "
     "sequence_length=None, streaming=False, shared_memory='none'): how requests are sent. concurrency may be 'auto'; "
     "rate='400/s' sends when requests are due, whatever is in flight. A list means one test case each.",
-    "triton_slo": "triton_slo(candidate=None, **bounds): what the model must deliver, as in p99='25ms', "
+    "triton_slo": "triton_slo(candidate=None, model=None, **bounds): what the model must deliver, as in p99='25ms', "
     "throughput='400/s', error_rate='0%', batch=('>=', 2), or both sides, cpu=[('>=', '10%'), ('<=', '80%')]. "
-    "candidate is the id of the one that the bounds are for, maps axes to values, or is a list of these.",
+    "candidate is the id of the one that the bounds are for, maps axes to values, or is a list of these; model is one "
+    "that is under load beside this one (triton_beside), whose bounds they are then.",
     "triton_beside": "triton_beside(model, concurrency=None, batch_size=1, protocol='http', rate=None, "
     "arrivals='poisson', shape={}, data=None, seed=0): another model of the server, and the load that it is under "
-    "while this one is measured. May stand there several times, for several models.",
+    "while this one is measured. May stand there several times, for several models. 'other:throughput' is a metric of "
+    "one, for the objective of a search.",
     "triton_input": "triton_input(shape={}, data=None, seed=0, count=1, validate='none'): what the requests carry. "
     "Shapes as in dims, a size (low, high) drawn for each request; data is 'zero', a path (.npz, a folder, or Perf "
     "Analyzer's .json), a callable (rng, inputs), or maps inputs to an array, a scalar or a (low, high) range.",

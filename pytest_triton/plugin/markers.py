@@ -17,6 +17,7 @@ from pytest_triton.errors import MarkerError, PytestTritonError, UsageError, nea
 from pytest_triton.plugin.beside import read_beside, triton_beside
 from pytest_triton.plugin.keys import MARKERS
 from pytest_triton.plugin.loads import is_count, is_list, make_load, read_value, triton_load
+from pytest_triton.plugin.models import model_name
 from pytest_triton.plugin.search_marker import SearchWish, triton_search
 from pytest_triton.slo import SLO
 from pytest_triton.slo_rules import LOAD_FIELDS, Reading, Rule
@@ -52,12 +53,6 @@ class Wish:
         """Make the load of one case. Raises ``MarkerError`` when values contradict each other."""
         load: Load = _named("triton_load", lambda: make_load(values))
         return load
-
-
-def _model(name: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise UsageError(f"a model is named by a string, not {name!r}")
-    return name
 
 
 def _input(
@@ -109,15 +104,19 @@ class _Slo:
     source: str
 
 
-def _slo(*, candidate: Any = None, **bounds: Any) -> _Slo:
-    if candidate is not None and not bounds:
-        raise UsageError(f"candidate={candidate!r} without a bound", hint="write p95='25ms' beside it")
-    source = "triton_slo" if candidate is None else f"triton_slo(candidate={candidate!r})"
+def _slo(*, candidate: Any = None, model: Any = None, **bounds: Any) -> _Slo:
+    whom = {name: value for name, value in (("candidate", candidate), ("model", model)) if value is not None}
+    told = ", ".join(f"{name}={value!r}" for name, value in whom.items())
+    if whom and not bounds:
+        raise UsageError(f"{told} without a bound", hint="write p95='25ms' beside it")
+    if model is not None:
+        bounds = {f"{model_name(model)}:{name}": limit for name, limit in bounds.items()}
+    source = f"triton_slo({told})" if whom else "triton_slo"
     return _Slo(SLO.parse(bounds, source), candidate, source)
 
 
 _READERS: dict[str, Callable[..., Any]] = {
-    "triton_model": _model,
+    "triton_model": model_name,
     "triton_load": triton_load,
     "triton_slo": _slo,
     "triton_input": _input,

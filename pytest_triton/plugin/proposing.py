@@ -10,6 +10,7 @@ from pytest_triton.exploration import Explored
 from pytest_triton.measurement import Measurement
 from pytest_triton.search.selection import Result, Status
 from pytest_triton.search.strategies.optuna import Proposals, Told
+from pytest_triton.search.strategies.storage import place_of
 
 if TYPE_CHECKING:
     from pytest_triton.plugin.candidates import Attempt
@@ -73,4 +74,4 @@ def _storage(attempt: Attempt) -> str | None:
     state, place = attempt.perf.state, attempt.search.settings.storage
     if place is None:
         return str(state.output / "studies" / f"{state.run}.journal") if state.worker else None
-    return place if "://" in place else str(state.config.rootpath / place)
+    return place_of(place, state.config.rootpath)

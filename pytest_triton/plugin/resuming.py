@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import Case, digest
 from pytest_triton.errors import PytestTritonError
@@ -78,7 +78,9 @@ def _basis(perf: TritonPerf, search: Search) -> dict[str, str]:
     how = [settings.strategy, settings.sampler, settings.restart, settings.unload_first, perf.smoke]
     return {
         "config.pbtxt": _configuration(perf.repository, case.candidate.model),
+        "the model on the server": _served(perf, case.candidate.model),
         "an ensemble's model": digest([*_called(perf.repository, case.candidate.model, set())]),
+        "the models beside": digest([*_beside(perf.repository, case)]),
         "the inputs": digest_value(perf.data if case.inputs.data is None else case.inputs.data),
         "the reference": digest_value([settings.reference, settings.tolerance]),
         "the strategy": digest(how),
@@ -155,6 +157,34 @@ def _configuration(repository: Path | None, model: str) -> str:
     except PytestTritonError:
         # Who loads the model says so.
         return ""
+
+
+def _beside(repository: Path | None, case: Case) -> Iterator[Any]:
+    """Yield digests of the models under load beside, and of what they are asked."""
+    for model, beside in case.beside.items():
+        files = digest_model(repository / model) if repository is not None else ""
+        yield from (model, files, _configuration(repository, model), digest_value(beside.inputs.data))
+
+
+def _served(perf: TritonPerf, model: str) -> str:
+    """Return a digest of what a server that is not ours says of a model as it was found there; "" for one of ours.
+
+    Its files cannot be seen from here: a change that leaves version, configuration and tensors alone is not noticed.
+    """
+    state = perf.state
+    if not options.is_remote(state.config):
+        return ""
+    if model not in state.served:
+        try:
+            bench = state.bench(perf.repository, perf.arguments)
+            found = digest_configuration(bench.deployer.default(model))
+            said = bench.server.control.metadata(model)
+        except PytestTritonError:
+            # Who measures the model says so.
+            return ""
+        tensors = [(tensor["name"], tensor["datatype"]) for side in ("inputs", "outputs") for tensor in said[side]]
+        state.served[model] = digest([found, said["platform"], list(said["versions"]), tensors])
+    return state.served[model]
 
 
 def _called(repository: Path | None, model: str, seen: set[str]) -> Iterator[str]:

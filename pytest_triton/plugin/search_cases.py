@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 
 from pytest_triton.case import Candidate, Case, Load, digest
-from pytest_triton.errors import AxisError, MarkerError, PytestTritonError
+from pytest_triton.errors import AxisError, MarkerError, PytestTritonError, UsageError
 from pytest_triton.plugin import options
 from pytest_triton.plugin.loads import make_load, read_value, triton_load
 from pytest_triton.plugin.markers import Wish
 from pytest_triton.plugin.models import model_of, repository_of
 from pytest_triton.plugin.search_marker import SearchWish
-from pytest_triton.plugin.slos import check_cases, rules_of, slo_of
+from pytest_triton.plugin.slos import check_cases, check_models, rules_of, slo_of
 from pytest_triton.plugin.spaces import Found, find_space
 from pytest_triton.repository.fields import canonical_path, canonical_value
 from pytest_triton.search.names import Reader
+from pytest_triton.search.objective import Objective
 from pytest_triton.search.settings import Settings
 from pytest_triton.search.space import MOST_POINTS, Expansion, Space, SpacePoint, tell
+from pytest_triton.search.strategies.storage import check_installed, check_storage, place_of
 from pytest_triton.slo import SLO
 from pytest_triton.slo_rules import DEFAULT, Rule, Subject
 
@@ -68,7 +70,12 @@ def make_search(metafunc: pytest.Metafunc, wish: Wish) -> Search:
     try:
         found = _find_space(metafunc, wish, wish.search, model)
         settings = _settings(wish.search, metafunc.config)
+        for by in settings.objectives:
+            _check_objective(by, model, wish)
         if settings.strategy == "optuna":
+            check_installed()
+            if settings.storage is not None:
+                check_storage(place_of(settings.storage, metafunc.config.rootpath))
             return _proposed(test, cases, found, settings)
         return _expanded(test, cases, found, settings)
     except MarkerError:
@@ -90,6 +97,13 @@ def _find_space(metafunc: pytest.Metafunc, wish: Wish, search: SearchWish, model
         batch_size=wish.loads["batch_size"][0],
         cores=_CORES_ELSEWHERE if remote else None,
     )
+
+
+def _check_objective(by: Objective, model: str, wish: Wish) -> None:
+    try:
+        check_models(by.models, model, wish.beside)
+    except UsageError as error:
+        raise UsageError(f"objective {by.name!r}: {error.problem}", hint=error.hint) from None
 
 
 def _option(name: str) -> str:
@@ -167,6 +181,8 @@ class _Cases:
         self._wish = wish
         self._model = model
         self._config = config
+        tolerance = wish.search.settings.tolerance if wish.search is not None else {}
+        self._inputs = replace(wish.inputs, tolerance=tolerance) if tolerance else wish.inputs
         self._said = triton_load() | {name: values[0] for name, values in wish.loads.items()}
         self._loads: dict[str, Load] = {}
         self._slos: dict[tuple[Any, ...], SLO] = {}
@@ -189,7 +205,7 @@ class _Cases:
         if looked_for and "concurrency" not in self._wish.expanded and not first.open_loop:
             first = replace(first, concurrency="auto")
         candidate = Candidate(self._model, composing=self._wish.others)
-        case = Case(candidate, first, self._wish.inputs, beside=self._wish.beside)
+        case = Case(candidate, first, self._inputs, beside=self._wish.beside)
         return replace(case, slo=self.slo(self.default(case)))
 
     def default(self, base: Case) -> Subject:
@@ -205,11 +221,11 @@ class _Cases:
         subject = subject or self.subject(point)
         others = {**self._wish.others, **point.composing}
         candidate = Candidate(self._model, point.patch, point.server, others)
-        return Case(candidate, subject.load, self._wish.inputs, self.slo(subject), self._wish.beside)
+        return Case(candidate, subject.load, self._inputs, self.slo(subject), self._wish.beside)
 
     def slo(self, subject: Subject) -> SLO:
         """Return the SLO. Those that the same rules hold for under the same load have one. Raises ``MarkerError``."""
         key = (*(rule.weight(subject) for rule in self.rules), id(subject.load))
         if key not in self._slos:
-            self._slos[key] = slo_of(self.rules, self._model, subject, self._config)
+            self._slos[key] = slo_of(self.rules, self._model, subject, self._config, self._wish.beside)
         return self._slos[key]

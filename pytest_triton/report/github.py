@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_triton.metrics import METRICS
+from pytest_triton.metrics import METRICS, is_metric, metric
 from pytest_triton.quantities import Unit, show, show_interval
 from pytest_triton.report import markdown, summary
 from pytest_triton.report.load import describe
@@ -150,7 +150,7 @@ def _rows(record: Record) -> Iterator[tuple[str, ...]]:
 
 
 def _bound_cells(check: Mapping[str, Any]) -> tuple[str, ...]:
-    unit = METRICS[check["metric"]].unit if check["metric"] in METRICS else Unit.COUNT
+    unit = metric(check["metric"]).unit if is_metric(check["metric"]) else Unit.COUNT
     margin = f"{check['margin']:+.1%}" if check["margin"] is not None else "-"
     return check["metric"], *_figures(unit, check), f"{check['direction']} {show(check['limit'], unit)}", margin
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_triton.metrics import METRICS
+from pytest_triton.metrics import metric
 from pytest_triton.quantities import Unit, parse, show
 from pytest_triton.report.load import cell
 from pytest_triton.report.table import table
@@ -65,7 +65,7 @@ def _of_test(records: Sequence[Record], metrics: Sequence[str], style: Style, no
                 _when(record.began, now),
                 _commit(record.revision),
                 record.verdict,
-                *(_estimate(record.measurement.get(name), METRICS[name].unit, intervals) for name in names),
+                *(_estimate(record.measurement.get(name), metric(name).unit, intervals) for name in names),
             )
             for record in records
         ]
@@ -88,7 +88,7 @@ def _spark_line(name: str, records: Sequence[Record], widest: int, style: Style)
     if not known:
         return
     low, high = min(known), max(known)
-    unit = METRICS[name].unit
+    unit = metric(name).unit
     between = f"{show(low, unit)} to {show(high, unit)}" if low != high else show(low, unit)
     bars = spark(values, _BLOCKS if style.blocks else _PLAIN_BLOCKS)
     yield f"  {name.ljust(widest)}  {bars[-max(1, style.width - widest - len(between) - 6) :]}  {between}"

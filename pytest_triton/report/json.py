@@ -12,7 +12,7 @@ from pytest_triton.files import write_whole
 from pytest_triton.results.record import SCHEMA, Record
 
 _CASE = ("id", "key", "model", "configuration", "load", "slo", "verdict", "reason", "measurement")
-_IF_ANY = ("composing", "status", "reused", "probes")
+_IF_ANY = ("composing", "beside", "status", "reused", "probes")
 _SEARCH = (
     "model",
     "objective",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_triton.bench import Evaluation
 from pytest_triton.breakdown import advice, called, components, shares
+from pytest_triton.case import Case
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import Better
+from pytest_triton.metrics import METRICS, Better
 from pytest_triton.quantities import Unit, show, show_interval
 from pytest_triton.report.load import describe
 from pytest_triton.report.table import table
@@ -45,6 +46,7 @@ def explain(evaluation: Evaluation, *, log: Path | None = None, configuration: P
         lines += ["", f"  Where the time went (mean {show(total, Unit.SECONDS)}): {parts}"]
         lines += _tail(measurement)
     lines += [f"    {line}" for line in _composing(measurement)]
+    lines += [f"  Beside it {line}" for line in _beside(case, measurement)]
     configured = evaluation.deployment.configuration
     hint = advice(
         measurement,
@@ -91,6 +93,17 @@ def _composing(measurement: Measurement) -> list[str]:
         executions = f"{part.requests:,} requests in {part.executions:,} executions{batch}"
         lines.append(f"{name}: queue {queue}, infer {infer}; {executions}")
     return lines
+
+
+def _beside(case: Case, measurement: Measurement) -> Iterator[str]:
+    """Write a line for every model that was under a load of its own meanwhile."""
+    for name, part in measurement.beside.items():
+        told = [
+            f"{metric} {show(part.metrics[metric].value, METRICS[metric].unit)}"
+            for metric in ("throughput", "mean", "p99")
+            if metric in part.metrics
+        ]
+        yield f"{name}, {describe(case.beside[name].load.as_dict())}: {', '.join(told) or 'nothing completed'}"
 
 
 def _row(check: Check) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_triton.measurement import Measurement
-from pytest_triton.metrics import METRICS
+from pytest_triton.metrics import is_metric, metric
 from pytest_triton.quantities import show
 from pytest_triton.report.load import cell
 from pytest_triton.results.record import Record
@@ -38,13 +38,22 @@ def search_table(records: Sequence[Record]) -> tuple[tuple[str, ...], list[tuple
     objectives, end = objectives_of(records), end_of(records)
     resources = _ON_GPU if any("gpu_memory" in record.measurement for record in records) else _ON_CPU
     extra = [each for each in objectives if each.name not in _ALWAYS]
-    view = _View(objectives[0], extra, tuple(resources), end.summary if end is not None else {})
+    others = _others(objectives, records)
+    view = _View(objectives[0], extra, others, tuple(resources), end.summary if end is not None else {})
     ordered = sorted(_measured(records), key=view.order)
     rows = [view.row(record, end) for record in ordered[: _shown(ordered)]]
     if end is not None and end.summary["default"]:
         rows.append(view.default_row(end))
-    header = (*_HEADER, *(each.name for each in extra), *resources.values(), "gain", "")
+    header = (*_HEADER, *(each.name for each in extra), *others, *resources.values(), "gain", "")
     return header, rows
+
+
+def _others(objectives: Sequence[Objective], records: Sequence[Record]) -> tuple[str, ...]:
+    """Name the metrics of models under load beside that something depends on, and that are no objective themselves."""
+    bounds = dict.fromkeys(name for record in records for name in record.slo)
+    names = dict.fromkeys([*(name for each in objectives for name in each.metrics), *bounds])
+    told = [each.name for each in objectives]
+    return tuple(name for name in names if is_metric(name) and metric(name).model and name not in told)
 
 
 def hidden(records: Sequence[Record]) -> list[str]:
@@ -74,6 +83,7 @@ class _View:
 
     by: Objective
     extra: Sequence[Objective]
+    others: tuple[str, ...]
     resources: tuple[str, ...]
     summary: Mapping[str, Any]
 
@@ -128,8 +138,8 @@ class _View:
         metrics = Measurement.from_dict(measured).metrics
         values = [each.value(metrics, settings["instances"]) for each in self.extra]
 
-        def written(metric: str) -> str:
-            return show(metrics[metric].value if metric in metrics else None, METRICS[metric].unit)
+        def written(name: str) -> str:
+            return show(metrics[name].value if name in metrics else None, metric(name).unit)
 
         return (
             name,
@@ -137,12 +147,12 @@ class _View:
             "yes" if settings["dynamic_batching"] else "no",
             str(settings["instances"]),
             cell(load),
-            *(written(metric) for metric in _ALWAYS),
+            *(written(each) for each in _ALWAYS),
             *(
                 each.show(value.value if value is not None else None)
                 for each, value in zip(self.extra, values, strict=True)
             ),
-            *(written(metric) for metric in self.resources),
+            *(written(each) for each in (*self.others, *self.resources)),
             gain,
             note,
         )

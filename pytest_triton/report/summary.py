@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ def loads(records: Iterable[Record]) -> list[str]:
             model = record.model
             lines.append(f"{model}:")
         lines.append(f"  {_load_line(record)}")
+        lines += [f"    beside it {line}" for line in _beside(record)]
         if record.verdict == "INCONCLUSIVE":
             lines.append(f"    {record.reason}")
     return lines
@@ -51,6 +52,17 @@ def _load_line(record: Record) -> str:
         line += f", {_number(responses, 1)} responses/sec, first response {_number(first, 1e6, 0)} usec"
         line += f" (p99 {_number(_value(record.measurement, 'ttfr_p99'), 1e6, 0)} usec)"
     return line + (f"  {record.verdict}" if record.slo or record.verdict != "PASS" else "")
+
+
+def _beside(record: Record) -> Iterator[str]:
+    """Write a line for each model that was under a load of its own meanwhile."""
+    for model, load in record.beside.items():
+        names = (f"{model}:{name}" for name in ("throughput", "mean", "p99"))
+        throughput, mean, p99 = (_value(record.measurement, name) for name in names)
+        yield (
+            f"{model}: {head(load)}, throughput: {_number(throughput, 1)} infer/sec, "
+            f"latency {_number(mean, 1e6, 0)} usec (p99 {_number(p99, 1e6, 0)} usec)"
+        )
 
 
 def _number(value: float | None, factor: float, decimals: int = 2) -> str:

@@ -18,9 +18,10 @@ class Record:
 
     ``verdict`` is PASS, FAIL, INCONCLUSIVE or ERROR; for a candidate of a search ``status`` says what became of it.
     ``checks`` are the rows of the verdict, ``measurement`` maps metrics to value, low, high and unit, ``composing``
-    the models that this one calls to what the server counted of them, ``settings`` is what a table shows of the
-    configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took from ``began`` on,
-    when it had the device for itself.
+    the models that this one calls to what the server counted of them, ``beside`` those that were under a load of their
+    own meanwhile to that load; their metrics stand in ``measurement`` as ``other:p99``. ``settings`` is what a table
+    shows of the configuration that was applied. ``engine`` sent the load. ``seconds`` is what the whole case took from
+    ``began`` on, when it had the device for itself.
     ``effort`` says how many ``seconds`` the load was measured for, when that ``began`` (in seconds since the epoch,
     after the warm-up), and the ``limit`` in which it had to be decided (absent where nothing was to be decided early).
     ``search`` is the key of the search the case belongs to; ``summary`` is set on the case that decided one. A
@@ -45,6 +46,7 @@ class Record:
     reason: str = ""
     measurement: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     composing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checks: tuple[Mapping[str, Any], ...] = ()
     requests: int = 0
     seconds: float = 0.0

@@ -44,6 +44,7 @@ class Recorder:
             configuration=case.candidate.settings,
             load=case.load.as_dict(),
             slo=case.slo.as_dict(),
+            beside={model: each.as_dict() for model, each in case.beside.items()},
             verdict=outcome.value,
             reason=reason,
             status=status,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_triton.errors import UsageError, nearest
-from pytest_triton.metrics import METRICS, Better, Estimate, metric
+from pytest_triton.metrics import Better, Estimate, metric
 from pytest_triton.quantities import Unit, show
 
 INSTANCES = "instances"
@@ -43,6 +43,11 @@ class Objective:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that it is made of."""
         return tuple(factor.name for factor in self.factors if factor.name != INSTANCES)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models under a load of their own beside the measured one whose metrics are among them."""
+        return tuple(dict.fromkeys(model for name in self.metrics if (model := metric(name).model)))
 
     def value(self, metrics: Mapping[str, Estimate], instances: int = 1) -> Estimate | None:
         """Return its value with the interval that follows from its factors' ends; None where a metric is missing."""
@@ -92,7 +97,7 @@ class Objective:
             return show(value, self.unit)
         if divisor.name == INSTANCES:
             return f"{show(value, self.unit)} per instance"
-        if METRICS[divisor.name].unit is Unit.BYTES:
+        if metric(divisor.name).unit is Unit.BYTES:
             return f"{show(value * _GIB, self.unit)} per GiB"
         return f"{show(value, self.unit)} per {divisor.name}"
 
@@ -100,15 +105,17 @@ class Objective:
 def objective(wish: Any) -> Objective:
     """Read one objective: ``"throughput"``, ``"p99"``, ``"throughput/instances"``, or ``{"throughput": 3, "p99": 1}``.
 
-    The name of every objective reads back as itself, so ``"3 throughput + 1 p99"`` says the last one, too. Weights are
-    relative: they are scaled to add up to 1, and a weighted objective is the product of its metrics,
-    each raised to its weight, a metric that is better when lower dividing. To first order that is the weighted sum of
-    the relative gains. Raises ``UsageError`` naming what is wrong.
+    ``other:throughput`` is that of a model which is under a load of its own beside the measured one.
+
+    The name of every objective reads back as itself, so ``"3 throughput + 1 p99"`` says the last one, too, and so does
+    ``"3 * throughput + p99"``. Weights are relative: they are scaled to add up to 1, and a weighted objective is the
+    product of its metrics, each raised to its weight, a metric that is better when lower dividing. To first order that
+    is the weighted sum of the relative gains. Raises ``UsageError`` naming what is wrong.
     """
     if isinstance(wish, Objective):
         return wish
     if isinstance(wish, str):
-        if "+" in wish:
+        if "+" in wish or "*" in wish:
             return _weighted(_read_weights(wish))
         return _ratio(*map(str.strip, wish.split("/", 1))) if "/" in wish else _single(wish.strip())
     if isinstance(wish, Mapping) and wish:
@@ -134,8 +141,9 @@ def objectives(wish: Any) -> tuple[Objective, ...]:
 
 def _single(name: str) -> Objective:
     found = metric(name)
-    if found.name == "error_rate":
-        raise UsageError("error_rate is no objective", hint="Bound it with triton_slo(error_rate='0%') instead.")
+    if found.plain == "error_rate":
+        model = f"model={found.model!r}, " if found.model else ""
+        raise UsageError(f"{name} is no objective", hint=f"Bound it with triton_slo({model}error_rate='0%') instead.")
     return Objective(found.name, found.better, (Factor(found.name, 1.0),), found.unit)
 
 
@@ -152,16 +160,19 @@ def _ratio(over: str, under: str) -> Objective:
 
 
 def _read_weights(text: str) -> dict[str, float]:
-    """Read ``3 throughput + 1 p99``; a metric without a weight has 1."""
+    """Read ``3 throughput + 1 p99``; a metric without a weight has 1. A ``*`` may stand between the two."""
     weights: dict[str, float] = {}
     for part in text.split("+"):
-        weight, _, name = part.strip().rpartition(" ")
+        weight, _, name = part.replace("*", " ").strip().rpartition(" ")
         try:
-            weights[name] = float(weight or 1)
+            added = float(weight or 1)
         except ValueError:
             raise UsageError(
                 f"objective {text!r}: {part.strip()!r} is no weight and metric", hint="Write '3 throughput + 1 p99'."
             ) from None
+        if name in weights:
+            raise UsageError(f"objective {text!r} names {name!r} twice", hint="Add up its weights.")
+        weights[name] = added
     return weights
 
 
@@ -174,7 +185,7 @@ def _weighted(wish: Mapping[Any, Any]) -> Objective:
     total = sum(weights.values())
     shares = {name: weight / total for name, weight in weights.items()}
     factors = tuple(
-        Factor(name, share if METRICS[name].better is Better.HIGHER else -share) for name, share in shares.items()
+        Factor(name, share if metric(name).better is Better.HIGHER else -share) for name, share in shares.items()
     )
     if len(factors) == 1:
         return _single(next(iter(shares)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_triton.case import Load, Phases
-from pytest_triton.metrics import METRICS, Better, Estimate
+from pytest_triton.metrics import Better, Estimate, in_order, is_metric
 from pytest_triton.quantities import Unit, show
 from pytest_triton.slo import SLO, Bound
 
@@ -41,45 +41,43 @@ class Probed:
         return self.metrics["throughput"].value if "throughput" in self.metrics else 0.0
 
     def missed(self, slo: SLO, *, delay: float = 0.0, room: float = 0.0) -> Bound | None:
-        """Return the first upper bound that its values exceed, latencies by more than ``delay`` seconds; else None.
+        """Return the first bound that more load breaks and that its values miss; None where there is none.
 
-        ``room`` is the fraction of a limit on latency that must be left.
+        Those are the upper bounds, and on models beside the lower ones, too. Latencies must be beyond theirs by more
+        than ``delay`` seconds. ``room`` is the fraction of a limit on latency that must be left.
         """
-        for bound in _upper(slo):
-            limit = _limit(bound, delay)
-            if self._value(bound) > (limit * (1 - room) if _is_latency(bound) else limit):
-                return bound
-        return None
+        known = (bound for bound in _breakable(slo) if _known(self, bound))
+        return next((bound for bound in known if _is_beyond(bound, self._value(bound), delay, room)), None)
 
     def surely_missed(self, slo: SLO, *, delay: float = 0.0) -> Bound | None:
-        """Return the first upper bound that the whole of an interval exceeds; None where there is none."""
-        return next((bound for bound in _upper(slo) if self._low(bound) > _limit(bound, delay)), None)
+        """Return the first of these bounds that the whole of an interval misses; None where there is none."""
+        known = (bound for bound in _breakable(slo) if _known(self, bound))
+        return next((bound for bound in known if _is_beyond(bound, self._at_best(bound), delay)), None)
 
     def reaches(self, slo: SLO) -> bool:
-        """Tell whether its values reach every lower bound, such as one on throughput."""
-        lower = (bound for bound in slo.bounds if bound.direction is Better.HIGHER)
-        return all(self.metrics[bound.metric.name].value >= bound.limit for bound in lower if _known(self, bound))
+        """Tell whether its values reach every bound that takes load, such as one on throughput."""
+        broken = _breakable(slo)
+        others = (bound for bound in slo.bounds if bound not in broken)
+        return all(self._value(bound) >= bound.limit for bound in others if _known(self, bound))
 
     def show_miss(self, bound: Bound) -> str:
         """Say by which value ``bound`` is missed, and at which load."""
         return f"{bound}: {show(self._value(bound), bound.metric.unit)} at {show_load(self.load)}"
 
     def _value(self, bound: Bound) -> float:
-        return self.metrics[bound.metric.name].value if _known(self, bound) else -math.inf
+        return self.metrics[bound.metric.name].value
 
-    def _low(self, bound: Bound) -> float:
-        if not _known(self, bound):
-            return -math.inf
+    def _at_best(self, bound: Bound) -> float:
+        """Return the end of a metric's interval that is the nearer one to keeping a bound."""
         estimate = self.metrics[bound.metric.name]
-        if not math.isfinite(estimate.value):
-            return math.inf
-        if bound.metric.quantile is None and estimate.low is None:
+        end, unknown = (estimate.low, -math.inf) if bound.direction is Better.LOWER else (estimate.high, math.inf)
+        if not math.isfinite(estimate.value) or (bound.metric.quantile is None and end is None):
             return estimate.value
-        return -math.inf if estimate.low is None else estimate.low
+        return unknown if end is None else end
 
     def as_dict(self, metrics: Sequence[str] = ()) -> dict[str, Any]:
         """Return it as JSON has it, with the usual metrics and those named here."""
-        kept = [name for name in METRICS if name in self.metrics and (name in _TOLD or name in metrics)]
+        kept = [name for name in in_order(self.metrics) if name in _TOLD or name in metrics]
         return {
             "load": self.load.as_dict(),
             "metrics": {name: _write(self.metrics[name]) for name in kept},
@@ -91,7 +89,7 @@ class Probed:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], load: Load) -> Probed:
         """Read ``as_dict`` back; ``load`` is the candidate's own, whose concurrency and rate are taken from here."""
-        metrics = {name: _read(each) for name, each in values["metrics"].items() if name in METRICS}
+        metrics = {name: _read(each) for name, each in values["metrics"].items() if is_metric(name)}
         return cls(
             at(load, values["load"]), metrics, values["verdict"], values.get("reason", ""), values.get("requests", 0)
         )
@@ -113,20 +111,30 @@ def show_load(load: Load) -> str:
 
 
 def bounds_latency(slo: SLO) -> bool:
-    """Tell whether an upper bound of the SLO is one on latencies."""
-    return any(_is_latency(bound) for bound in _upper(slo))
+    """Tell whether the SLO bounds latencies from above, or what a model beside does."""
+    return any(_is_latency(bound) or bound.metric.model for bound in _breakable(slo))
 
 
 def _is_latency(bound: Bound) -> bool:
-    return bound.metric.series in _LATENCIES or bound.metric.name in ("mean", "max")
+    return bound.metric.series in _LATENCIES or bound.metric.plain in ("mean", "max")
 
 
-def _upper(slo: SLO) -> list[Bound]:
-    return [bound for bound in slo.bounds if bound.direction is Better.LOWER]
+def _breakable(slo: SLO) -> list[Bound]:
+    """Return the bounds that are missed when there is too much load. A model beside has less throughput then."""
+
+    def is_broken(bound: Bound) -> bool:
+        return bound.direction is Better.LOWER or (bool(bound.metric.model) and bound.direction is bound.metric.better)
+
+    return [bound for bound in slo.bounds if is_broken(bound)]
 
 
-def _limit(bound: Bound, delay: float) -> float:
-    return bound.limit + (delay if _is_latency(bound) else 0.0)
+def _is_beyond(bound: Bound, value: float, delay: float, room: float = 0.0) -> bool:
+    if bound.direction is Better.HIGHER:
+        return value < bound.limit
+    if not _is_latency(bound):
+        return value > bound.limit
+    # What holds back the measured model's requests to fill a batch holds back no others.
+    return value > (bound.limit + (delay if not bound.metric.model else 0.0)) * (1 - room)
 
 
 def _known(probed: Probed, bound: Bound) -> bool:

@@ -16,7 +16,8 @@ from pytest_triton.search.objective import objectives
 from pytest_triton.search.selection import Result, Status
 from pytest_triton.search.settings import Settings
 from pytest_triton.search.space import Space
-from pytest_triton.search.strategies.optuna import Proposals, StudyError, Told, open_storage
+from pytest_triton.search.strategies.optuna import Proposals, StudyError, Told
+from pytest_triton.search.strategies.storage import open_storage
 from pytest_triton.slo import SLO
 
 READER = Reader(canonical_path, canonical_value, lambda name, value: value)

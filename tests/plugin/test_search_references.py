@@ -37,6 +37,24 @@ def test_best(triton_perf):
     )
 
 
+def test_a_tolerance_holds_while_the_load_runs_too(run, repository):
+    folder = write_model(repository, "dice", execute=RANDOM, dims="[ 2 ]")
+    result = run(
+        """
+@pytest.mark.triton_search({"instance_group.count": [1, 2]}, tolerance={"FP32": (0, 1)})
+@pytest.mark.triton_input(validate="all")
+@pytest.mark.triton_slo(error_rate="0%")
+def test_best(triton_perf):
+    triton_perf()
+""",
+        "--triton-smoke",
+        "--triton-json=found.json",
+        folder=folder,
+    )
+    result.assert_outcomes(passed=3)
+    assert '"verdict": "PASS"' in (folder.parent.parent / "found.json").read_text()
+
+
 def test_a_function_and_a_tolerance_say_who_is_wrong(run, repository):
     folder = write_model(
         repository, "off", initialize='self.config = args["model_config"]', execute=f"import numpy; {OFF}", dims="[ 2 ]"

@@ -88,6 +88,23 @@ def test_no_name(triton_perf): ...
 
 @pytest.mark.triton_beside("other", concurency=1)
 def test_misspelt_too(triton_perf): ...
+
+@pytest.mark.triton_search(objective="throughput + third:throughput")
+def test_nobody_there(triton_perf): ...
+
+@pytest.mark.triton_beside("other", concurrency=1)
+@pytest.mark.triton_slo(model="othr", p99="1s")
+def test_nobody_either(triton_perf): ...
+
+@pytest.mark.triton_slo(model="identity", p99="1s")
+def test_itself(triton_perf): ...
+
+@pytest.mark.triton_beside("other", concurrency=1)
+@pytest.mark.triton_slo(model="other", offered_rate="1/s")
+def test_no_open_loop(triton_perf): ...
+
+@pytest.mark.triton_slo(model="other", rss="1GiB")
+def test_of_the_server(triton_perf): ...
 """
 
 
@@ -101,6 +118,11 @@ def test_what_cannot_be_meant_is_refused_at_collection(pytester, run):
         "rate=20",
         "a model is named by a string, not 7",
         "did you mean 'concurrency'",
+        "no model 'third' is under load beside identity",
+        "did you mean 'other'",
+        "identity is the model that is measured",
+        "this load does not give other:offered_rate",
+        "rss is the whole server's, not one model's",
     ]
     tests = REFUSED.strip().split("\n\n")
     for number, test in enumerate(tests[1:]):
@@ -138,9 +160,69 @@ def test_other_models_are_under_a_load_beside(run, repository):
 def test_two_models_are_searched_together(run, repository, pytester):
     write_model(repository, "other", dims="[ 2 ]")
     axes = {"instance_group.count": [1, 2], "other:max_batch_size": [1, 4]}
-    test = '@pytest.mark.triton_beside("other", concurrency=1)' + SEARCH.format(axes=axes, more="")
+    by = ', objective="throughput + other:throughput"'
+    test = '@pytest.mark.triton_beside("other", concurrency=1)' + SEARCH.format(axes=axes, more=by)
     result = run(test, "--triton-smoke", "--triton-json=found.json")
     result.assert_outcomes(passed=5)
+    cases = json.loads((pytester.path / "found.json").read_text())["cases"]
+    assert all(case["measurement"]["other:throughput"]["value"] > 0 for case in cases)
+
+
+TOGETHER = """
+@pytest.mark.triton_search({{"instance_group.count": [1, 2]}}, objective="throughput + 0.5 * other:throughput")
+@pytest.mark.triton_load(concurrency=2)
+@pytest.mark.triton_beside("other", concurrency=1)
+@pytest.mark.triton_slo(model="other", p50="{limit}")
+def test_best(triton_perf):
+    triton_perf()
+"""
+SLEEPING = """backend: "python"
+input [ {{ name: "X" data_type: TYPE_FP32 dims: {dims} }} ]
+output [ {{ name: "Y" data_type: TYPE_FP32 dims: {dims} }} ]
+"""
+
+
+def test_an_objective_and_bounds_may_be_of_a_model_beside(run, repository, pytester):
+    for name in ("main", "other"):
+        execute = "import time; time.sleep(0.02)"
+        write_model(repository, name, execute=execute, configuration=SLEEPING, dims="[ 1 ]")
+    result = run(TOGETHER.format(limit="1s"), "--triton-json=found.json", "-v", folder=repository / "main")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "configuration * 0.6667 throughput + 0.3333 other:throughput *other:throughput *other:p50*",
+            "i2 * winner*",
+            "SLO: PASS: other:p50 <= 1.00 s: kept with *",
+        ]
+    )
+    found = json.loads((pytester.path / "found.json").read_text())
+    assert found["searches"][0]["configuration"] == {"instance_group.count": 2}
+    assert [case["beside"]["other"]["concurrency"] for case in found["cases"]] == [1, 1, 1]
+    assert all(20 < case["measurement"]["other:throughput"]["value"] < 52 for case in found["cases"])
+
+
+BOUND = """
+@pytest.mark.triton_load(concurrency=1)
+@pytest.mark.triton_beside("other", concurrency=1)
+@pytest.mark.triton_slo(model="other", p50="10ms")
+def test_gate(triton_perf):
+    triton_perf()
+"""
+
+
+def test_a_bound_on_a_model_beside_is_missed(run, repository):
+    write_model(repository, "other", execute="import time; time.sleep(0.02)", configuration=SLEEPING, dims="[ 1 ]")
+    result = run(BOUND)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*identity, concurrency 1: other:p50 <= 10.0 ms: missed with *",
+            "*other:p50 * <= 10.0 ms *triton_slo(model='other')* MISSED*",
+            "*Beside it other, concurrency 1: throughput *",
+            "*Only bounds on other are missed*",
+            "*beside it other: Concurrency: 1, throughput: *",
+        ]
+    )
 
 
 def test_a_load_beside_that_fails_is_no_measurement(run, repository):

@@ -86,7 +86,7 @@ def test_an_ensemble_is_counted_with_its_steps(server: EmbeddedServer) -> None:
     for _ in range(3):
         assert (server.control.infer("outer", X, {"X": "FP32"})["Y"] == X["X"]).all()
     server.control.infer("idle", X, {"X": "FP32"})
-    own, composing = counting.look()
+    own, composing, _ = counting.look()
     assert own.success_count == 3
     assert {name: each.success_count for name, each in composing.items()} == {"fast": 6, "slow": 3}
     assert composing["slow"].inference_count == 6
@@ -98,6 +98,6 @@ def test_what_python_code_calls_is_counted(server: EmbeddedServer) -> None:
     counting = Counting(server.control, "calls")
     for _ in range(2):
         assert (server.control.infer("calls", X, {"X": "FP32"})["Y"] == X["X"]).all()
-    own, composing = counting.look()
+    own, composing, _ = counting.look()
     assert own.success_count == 2
     assert {name: each.success_count for name, each in composing.items()} == {"fast": 4, "slow": 4}

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
+from pytest_triton.correctness import allow
 from pytest_triton.load import Request, answers
 from pytest_triton.load.answers import UNSEEN, Answers
 from pytest_triton.load.place import Place
@@ -256,6 +257,16 @@ def test_wrong_answers_are_found_whichever_worker_saw_them(protocol: str) -> Non
     assert status == [WRONG, WRONG, OK]
     assert said == {WRONG: "wrong answer: output 'OUT' is missing"}
     assert "cannot be decoded" in look(1, [], [2], [OK])[1][WRONG]
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(0.5, WRONG), (1.0, OK)])
+def test_an_answer_may_be_as_far_off_as_is_allowed(allowed: float, status: int) -> None:
+    request = Request("m", {"IN": VALUES}, {"IN": "FP32"}, expected={"OUT": VALUES})
+    columns = {"answer": np.zeros(1, dtype=np.int32), "status": np.zeros(1, dtype=np.int16)}
+    _, make = WAYS["http"]
+    check = Validation([request], "http", 1, allow({"FP32": (0.0, allowed)}))
+    check(0, {"answers": [0]}, columns, [memoryview(make(VALUES + 1))])
+    assert columns["status"].tolist() == [status]
 
 
 @given(st.binary(max_size=80))

@@ -67,6 +67,27 @@ def test_a_metric_unlike_any_is_answered_with_all() -> None:
     assert "throughput" in caught.value.hint
 
 
+def test_a_model_beside_has_metrics_of_its_own() -> None:
+    found = metric("other:p99")
+    assert (found.name, found.plain, found.model) == ("other:p99", "p99", "other")
+    assert (found.quantile, found.unit) == (0.99, Unit.SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("other:p98", "unknown metric 'other:p98'"),
+        ("other:rss", "the whole server's"),
+        ("other:load_time", "is not known of a model beside"),
+        (":p99", "names no model"),
+    ],
+)
+def test_what_a_model_beside_has_not_is_told(name: str, complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint) as caught:
+        metric(name)
+    assert caught.value.hint
+
+
 def test_an_end_of_an_interval_is_a_number_or_unknown() -> None:
     assert Estimate(math.inf, 0.5, math.inf) == Estimate(math.inf, 0.5, None)
     assert Estimate(1.0, math.nan, 2.0) == Estimate(1.0, None, 2.0)

@@ -14,6 +14,7 @@ METRICS = {
     "throughput": Estimate(400.0, 390.0, 410.0),
     "p99": Estimate(0.025, 0.02, 0.03),
     "gpu_memory": Estimate(2 * 2**30),
+    "other:throughput": Estimate(100.0, 90.0, 110.0),
 }
 
 
@@ -27,6 +28,8 @@ METRICS = {
         # Better when higher: the slower p99 makes the lower end.
         ({"throughput": 1, "p99": 1}, 126.49, 114.02, 143.18, "126.5"),
         ("3 throughput + p99", 224.9, None, None, "224.9"),
+        ("other:throughput", 100, 90, 110, "100.0/s"),
+        ("throughput + 0.5 * other:throughput", 251.98, 239.2, 264.4, "252"),
     ],
 )
 def test_a_value_has_the_interval_of_its_parts(
@@ -44,7 +47,7 @@ def test_what_is_not_measured_has_no_value() -> None:
     assert objective("throughput/rss").value(METRICS, 4) is None
 
 
-@pytest.mark.parametrize("wish", ["throughput", "p99", "throughput/instances", {"throughput": 3, "p99": 1}])
+@pytest.mark.parametrize("wish", ["throughput", "p99", "throughput/instances", {"throughput": 3, "m:p99": 1}])
 def test_a_name_reads_back(wish: Any) -> None:
     assert objective(objective(wish).name) == objective(wish)
 
@@ -59,6 +62,9 @@ def test_a_name_reads_back(wish: Any) -> None:
         ({"throughput": 0}, "weight of 'throughput' is 0"),
         ({"throughput": True}, "weight of 'throughput' is True"),
         ("much throughput + 1 p99", "'much throughput' is no weight and metric"),
+        ("throughput + p99 + throughput", "names 'throughput' twice"),
+        ("other:rss", "the whole server's"),
+        ("other:error_rate", "other:error_rate is no objective"),
         ("throughput +", "unknown metric ''"),
         ({}, "no objective"),
         (7, "7 is no objective"),

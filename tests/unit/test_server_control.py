@@ -11,7 +11,6 @@ import pytest
 from pytest_triton.errors import ModelLoadError, RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
 from pytest_triton.server.control import ModelControl, add_up_statistics, clean_reason
-from pytest_triton.server.gpu import GpuFigures, read_gpu_figures
 from pytest_triton.server.ports import choose_ports
 from pytest_triton.server.tensors import decode_response, encode_request
 from pytest_triton.server.transport import Reply
@@ -25,6 +24,7 @@ from pytest_triton.server.transport import Reply
             "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: ValueError: no\n\nAt:\n  x;\n",
             "ValueError: no\n\nAt:\n  x",
         ),
+        ("load failed for model 'm': version 1 is at READY state: Internal: no such file;", "no such file"),
         ("load failed for model 'm': no version", "no version"),
         ("Invalid argument: dims must be positive", "dims must be positive"),
         ("Failed to process the request(s) for model 'm_0', message: KeyError: 'x'", "KeyError: 'x'"),
@@ -56,17 +56,6 @@ def test_statistics_of_all_versions_are_added_up():
         queue_ns=18,
         compute_infer_ns=24,
     )
-
-
-def test_gpu_figures_add_up_memory_and_average_utilization():
-    metrics = (
-        "# HELP nv_gpu_utilization GPU utilization rate [0.0 - 1.0)\n"
-        'nv_gpu_utilization{gpu_uuid="a"} 0.5\nnv_gpu_utilization{gpu_uuid="b"} 0.1\n'
-        'nv_gpu_memory_used_bytes{gpu_uuid="a"} 1000.000000\nnv_gpu_memory_used_bytes{gpu_uuid="b"} 2e3\n'
-        'nv_gpu_memory_total_bytes{gpu_uuid="a"} 9000\n'
-    )
-    assert read_gpu_figures(metrics) == GpuFigures(memory=3000, utilization=0.3, total=9000)
-    assert read_gpu_figures("nv_cpu_utilization 0.5\n") == GpuFigures()
 
 
 def test_bf16_is_rounded_to_even_and_keeps_what_is_not_a_number():
@@ -167,11 +156,10 @@ def test_a_server_that_is_no_triton_is_told():
 
 def test_nobody_listening_is_neither_live_nor_ready():
     (port,) = choose_ports(1)
-    control = ModelControl(f"127.0.0.1:{port}", metrics=f"127.0.0.1:{port}")
+    control = ModelControl(f"127.0.0.1:{port}")
     assert not control.server_live()
     assert not control.server_ready()
     assert not control.model_ready("m")
-    assert control.gpu_figures() == GpuFigures()
 
 
 def test_the_servers_own_account_of_its_death_comes_first():

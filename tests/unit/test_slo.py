@@ -76,6 +76,7 @@ def test_two_directions_bound_a_metric_on_both_sides() -> None:
         ({"p50": (">=", "20ms"), "p99": "10ms"}, "p50 >= 20.0 ms and p99 <= 10.0 ms contradict"),
         ({"p99": "10ms", "p50": (">=", "20ms")}, "p50 >= 20.0 ms and p99 <= 10.0 ms contradict"),
         ({"p999": (">=", "2s"), "max": "1s"}, "contradict"),
+        ({"other:p50": (">=", "20ms"), "other:p99": "10ms"}, "contradict"),
         ({"mean": (">=", "2s"), "max": "1s"}, "contradict"),
         ({"ttfr_p50": (">=", "2s"), "ttfr_p90": "1s"}, "contradict"),
         ({"achieved_rate": "400/s", "offered_rate": ("<=", "300/s")}, "contradict"),
@@ -108,12 +109,20 @@ def test_what_no_measurement_can_keep_or_miss_is_refused(limits: dict[str, Any],
         {"throughput": [(">=", "300/s"), ("<=", "300/s")]},
         {"inter_response_p50": (">=", "2s"), "p99": "1s"},
         {"gpu_memory": 0},
+        {"p50": (">=", "20ms"), "other:p99": "10ms"},
         {"cpu": "400%"},
         {"error_rate": [(">=", "1%"), ("<=", "5%")]},
     ],
 )
 def test_what_a_measurement_can_keep_and_miss_is_an_slo(limits: dict[str, Any]) -> None:
     assert SLO.parse(limits).bounds
+
+
+def test_the_bounds_on_models_beside_are_theirs() -> None:
+    slo = SLO.parse({"p99": "25ms", "other:p99": "50ms", "throughput": "4/s"})
+    assert slo.models == ("other",)
+    assert slo.on().as_dict() == {"p99": "<= 25.0 ms", "throughput": ">= 4.00/s"}
+    assert slo.on("other").as_dict() == {"other:p99": "<= 50.0 ms"}
 
 
 def test_where_a_bound_is_written_makes_no_other_bound() -> None:

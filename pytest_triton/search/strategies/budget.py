@@ -17,11 +17,11 @@ def for_candidates(budget: float) -> float:
 
 
 def out_of_time(trial: Trial, budget: float | None) -> Drop | None:
-    """Drop a candidate that nothing is known of when the candidates' share of ``budget`` seconds is used up.
+    """Drop a candidate of which nothing is known at its own load when the candidates' share of the budget is used up.
 
-    A budget of None has no end.
+    ``budget`` is in seconds; None has no end.
     """
-    if budget is None or trial.elapsed < for_candidates(budget) or trial.probes:
+    if budget is None or trial.elapsed < for_candidates(budget) or _is_known(trial):
         return None
     return Drop(Status.SKIPPED, f"the budget of {show(budget, Unit.SECONDS)} is used up, but for the confirmation")
 
@@ -29,3 +29,9 @@ def out_of_time(trial: Trial, budget: float | None) -> Drop | None:
 def is_over(trial: Trial, budget: float | None) -> bool:
     """Tell whether the candidate has to do with the probes that it had."""
     return budget is not None and trial.elapsed >= for_candidates(budget) and bool(trial.probes)
+
+
+def _is_known(trial: Trial) -> bool:
+    """Whether one of the candidate's probes may stand for it: one at its own load, where that is not looked for."""
+    load = trial.case.load
+    return any("auto" in (load.concurrency, load.rate) or probe.load == load for probe in trial.probes)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_triton.case import digest
@@ -22,6 +21,7 @@ from pytest_triton.metrics import Better
 from pytest_triton.search.selection import Result
 from pytest_triton.search.settings import Settings
 from pytest_triton.search.space import Space, SpacePoint
+from pytest_triton.search.strategies.storage import check_installed, hide_password, open_storage
 from pytest_triton.slo import SLO
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _MOST_ASKS = 10
 """Proposals in a row that were measured before, until the next candidate is taken that was not."""
 _MOST_LOOKS = 200_000
 _ID, _RUN, _CONSTRAINTS = "candidate", "run", "constraints"
-_DRIVER = "postgresql+psycopg://"
 _VIOLATED = 1.0
 
 
@@ -92,10 +91,7 @@ class Proposals:
     _shared: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        if find_spec("optuna") is None:
-            raise OptionError(
-                "strategy='optuna' needs Optuna, which is not installed", hint="pip install 'pytest-triton[optuna]'"
-            )
+        check_installed()
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -269,40 +265,6 @@ def make_sampler(settings: Settings, slo: SLO, *, seed: int) -> Any:
 
 def _constraints(trial: optuna.trial.FrozenTrial) -> tuple[float, ...]:
     return tuple(trial.user_attrs.get(_CONSTRAINTS, ()))
-
-
-def open_storage(place: str | None) -> Any:
-    """Open a storage: a URL of SQLite or PostgreSQL, or the path of a journal (``.log``, ``.journal``).
-
-    None is the process's memory. Raises ``OptionError`` for what is none of them.
-    """
-    if place is None:
-        return None
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    if place.startswith(("postgresql://", "postgres://")):
-        return RDBStorage(_DRIVER + place.partition("://")[2])
-    if "://" in place:
-        return RDBStorage(place)
-    path = Path(place)
-    if path.suffix in (".db", ".sqlite", ".sqlite3"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return RDBStorage(f"sqlite:///{path}")
-    if path.suffix not in (".log", ".journal"):
-        raise OptionError(
-            f"storage={place!r} is no place for a study",
-            hint="Write a URL as in sqlite:///study.db or postgresql://user@host/name, or a path ending in .journal.",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def hide_password(place: str) -> str:
-    """Return a storage's URL without the password in it."""
-    scheme, mark, rest = place.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{mark}{user.partition(':')[0]}{at}{host}" if mark and at else place
 
 
 @contextmanager

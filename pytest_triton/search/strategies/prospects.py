@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from pytest_triton.case import Load
-from pytest_triton.metrics import METRICS, Better, Estimate
+from pytest_triton.metrics import Better, Estimate, metric
 from pytest_triton.search.objective import INSTANCES, Objective
 from pytest_triton.search.probed import Probed
 from pytest_triton.search.selection import Result, rank
@@ -102,7 +102,7 @@ class Prospects:
         if name in STILL:
             known = [probe.metrics[name].value for probe in self.probes if name in probe.metrics]
             return min(known) / SAME if known else None
-        if METRICS[name].series != "latency":
+        if metric(name).series != "latency" or metric(name).model:
             return None
         least = 1.0 if self.load is None else amount(self.load)
         ends = [
