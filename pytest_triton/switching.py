@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_triton.repository.python_code import may_define
 from pytest_triton.server.base import Server
+from pytest_triton.server.embedded.backend_directory import python_backends
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _IN_PLACE = ("instance_group", "version_policy")
 _COMPLETES_ITSELF = "auto_complete_config"
 _PYTHON = "python"
-_OURS = ("onnxruntime",)
-"""Backends that the embedded server has as ours, written in Python: they complete only what is left out."""
+_SCHEDULES = "openvino"
+"""The one of our backends that may choose a scheduler, as the official one; the others complete what is left out."""
 
 
 def count_instances(configuration: ModelConfig) -> int:
@@ -44,7 +45,7 @@ def changes_in_place(old: ModelConfig, new: ModelConfig) -> bool:
 def runs_in_python(server: Server, configuration: ModelConfig) -> bool:
     """Say whether each of the model's instances is a process of Triton's Python backend."""
     backend = configuration.backend
-    return backend == _PYTHON or (server.kind == "embedded" and backend in _OURS)
+    return backend == _PYTHON or (server.kind == "embedded" and backend in python_backends())
 
 
 def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
@@ -57,6 +58,7 @@ def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
     if not runs_in_python(server, configuration):
         return False
     if configuration.backend != _PYTHON:
-        return True
+        batches = configuration.max_batch_size > 1 and configuration.WhichOneof("scheduling_choice") is None
+        return not (configuration.backend == _SCHEDULES and batches)
     folder = server.repository / configuration.name if server.repository is not None else None
     return folder is not None and any(folder.rglob("*.py")) and not may_define(folder, _COMPLETES_ITSELF)

@@ -81,7 +81,7 @@ def find_space(
     read_ones = read_axes(axes, reader)
     _check_models({axis.path for axis in read_ones}, model, repository)
     refuse = Refusals(config, batch_size) if any(_may_be_refused(axis) for axis in read_ones) else None
-    idle = functools.partial(is_idle, facts) if facts is not None and facts.batches else None
+    idle = functools.partial(is_idle, facts) if facts is not None else None
     space = Space(read_ones, wish.exclude, refuse, _names(read_ones), idle)
     return Found(space, note=_describe(read_ones) if facts is not None else "")
 

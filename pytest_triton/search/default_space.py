@@ -4,7 +4,9 @@
 axis                                               values                          where
 =================================================  ==============================  ==================================
 ``instance_group.count``                           1, 2, 4, at most the cores      always; on a GPU all three
-``parameters.intra_op_thread_count``               1, and the cores, at most 4     ``onnxruntime`` on a CPU of several
+the parameter for threads, see ``_THREADS``        1, and the cores, at most 4     ``onnxruntime``, ``openvino`` and
+                                                                                   ``pytorch`` on a CPU of several
+``parameters.NUM_STREAMS``                         1, and the same number          ``openvino``, the same
 ``optimization.execution_accelerators``            as it is, TensorRT              ``onnxruntime`` on a GPU
 ``optimization.cuda.graphs``                       False, True                     ``tensorrt``
 ``max_batch_size``                                 the configured one, its fourth  dynamic batching is possible
@@ -16,7 +18,7 @@ axis                                               values                       
 =================================================  ==============================  ==================================
 
 Dynamic batching is possible where config.pbtxt says a ``max_batch_size`` of 2 or more and no other scheduler. That
-makes at most 42 candidates.
+makes at most 42 candidates, 63 for ``openvino``.
 """
 
 from __future__ import annotations
@@ -29,6 +31,12 @@ _DELAY = 1000
 """How long a batcher holds requests back, in microseconds."""
 _MOST_CORES = 4
 _SIXTEENTH = 16
+_THREADS = {
+    "onnxruntime": "parameters.intra_op_thread_count",
+    "openvino": "parameters.INFERENCE_NUM_THREADS",
+    "pytorch": "parameters.INTRA_OP_THREAD_COUNT",
+}
+_STREAMS = "parameters.NUM_STREAMS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,10 @@ def default_axes(model: Model) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {
         "instance_group.count": [count for count in (1, 2, 4) if model.gpu or count <= max(model.cores, 1)]
     }
-    if model.backend == "onnxruntime" and not model.gpu and model.cores > 1:
-        axes["parameters.intra_op_thread_count"] = [1, min(model.cores, _MOST_CORES)]
+    if model.backend in _THREADS and not model.gpu and model.cores > 1:
+        axes[_THREADS[model.backend]] = [1, min(model.cores, _MOST_CORES)]
+        if model.backend == "openvino":
+            axes[_STREAMS] = [1, min(model.cores, _MOST_CORES)]
     if model.backend == "onnxruntime" and model.gpu and not model.accelerated:
         tensorrt = {"gpu_execution_accelerator": [{"name": "tensorrt"}]}
         axes["optimization.execution_accelerators"] = [None, tensorrt]
@@ -83,6 +93,11 @@ def _batching(model: Model) -> dict[str, list[Any]]:
 
 
 def is_idle(model: Model, values: Mapping[str, Any]) -> bool:
-    """Tell whether a combination is the same as another one in effect: a smaller batch, and no batcher to fill it."""
+    """Tell whether a combination is the same as another one in effect.
+
+    So it is with a smaller batch and no batcher to fill it, and with more streams than threads.
+    """
+    if values.get(_STREAMS, 1) > values.get(_THREADS["openvino"], _MOST_CORES):
+        return True
     removed = "dynamic_batching" in values and values["dynamic_batching"] is None
     return removed and values["max_batch_size"] != model.max_batch_size

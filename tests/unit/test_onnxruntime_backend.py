@@ -10,40 +10,36 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend import bfloat16
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.batching import (
+from pytest_triton.server.embedded.backends.common import bfloat16
+from pytest_triton.server.embedded.backends.common.batching import (
     group_requests,
     join_inputs,
     split_output,
 )
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.completion import (
+from pytest_triton.server.embedded.backends.common.completion import (
     complete_config,
     find_incomplete,
     needs_completion,
 )
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.options import RuntimeOptions, read_options
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.providers import CPU, CUDA, choose_providers
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.ragged import compute_batch_input, scatter_output
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.refusal import RefusalError
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.runner import Runner
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.session import (
-    import_onnxruntime,
-    read_model_signature,
-)
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.settings import (
+from pytest_triton.server.embedded.backends.common.ragged import compute_batch_input, scatter_output
+from pytest_triton.server.embedded.backends.common.refusal import RefusalError
+from pytest_triton.server.embedded.backends.common.settings import (
     default_max_batch_size,
     locate_model,
     locate_version,
     parse_backend_settings,
 )
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.signature import (
-    Signature,
-    TensorInfo,
-    describe_tensor,
-    read_signature,
+from pytest_triton.server.embedded.backends.common.signature import Signature, TensorInfo
+from pytest_triton.server.embedded.backends.common.validation import check_config, check_supported
+from pytest_triton.server.embedded.backends.onnxruntime.options import RuntimeOptions, read_options
+from pytest_triton.server.embedded.backends.onnxruntime.providers import CPU, CUDA, choose_providers
+from pytest_triton.server.embedded.backends.onnxruntime.runner import Runner
+from pytest_triton.server.embedded.backends.onnxruntime.session import (
+    import_onnxruntime,
+    read_model_signature,
 )
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.skeleton import read_skeleton, strip_weights
-from pytest_triton.server.embedded.backends.onnxruntime.ort_backend.validation import check_config, check_supported
+from pytest_triton.server.embedded.backends.onnxruntime.skeleton import read_skeleton, strip_weights
+from pytest_triton.server.embedded.backends.onnxruntime.tensors import describe_tensor, read_signature
 
 BATCHED = Signature((TensorInfo("x", "TYPE_FP32", (-1, 3)),), (TensorInfo("y", "TYPE_FP32", (-1, 2)),))
 FIXED = Signature((TensorInfo("x", "TYPE_FP32", (1, 3)),), (TensorInfo("y", "TYPE_FP32", (1, 2)),))
@@ -189,7 +185,7 @@ class TestValidation:
     )
     def test_what_python_cannot_do_is_refused_by_name(self, fields: dict[str, Any], named: str) -> None:
         with pytest.raises(RefusalError, match=named):
-            check_supported(configure(**fields))
+            check_supported(configure(**fields), "onnxruntime")
 
 
 def parametrize(**values: str) -> dict[str, Any]:
@@ -344,23 +340,20 @@ class TestRagged:
 class TestSettings:
     def test_the_backend_s_own_setting_wins_over_the_shared_one(self) -> None:
         command = ["tritonserver", "--backend-config=default-max-batch-size=8", "--backend-config=python,x=1"]
-        assert default_max_batch_size(parse_backend_settings(command)) == 8
+        assert default_max_batch_size(parse_backend_settings(command, "onnxruntime")) == 8
         command += ["--backend-config", "onnxruntime,default-max-batch-size=16"]
-        assert default_max_batch_size(parse_backend_settings(command)) == 16
-        assert default_max_batch_size(parse_backend_settings([])) == 4
+        assert default_max_batch_size(parse_backend_settings(command, "onnxruntime")) == 16
+        assert default_max_batch_size(parse_backend_settings([], "onnxruntime")) == 4
 
     def test_an_impossible_batch_size_is_named(self) -> None:
         with pytest.raises(RefusalError, match="default-max-batch-size: 'x'"):
             default_max_batch_size({"default-max-batch-size": "x"})
 
-    def test_the_model_is_a_file_or_lies_in_a_folder_of_its_name(self, tmp_path: Path) -> None:
+    def test_a_model_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(RefusalError, match=f"unable to find '{tmp_path}/model.onnx' for model 'm'"):
-            locate_model(tmp_path, "", "m")
-        (tmp_path / "model.onnx").mkdir()
-        (tmp_path / "model.onnx" / "model.onnx").touch()
-        (tmp_path / "net.onnx").touch()
-        assert locate_model(tmp_path, "", "m") == tmp_path / "model.onnx" / "model.onnx"
-        assert locate_model(tmp_path, "net.onnx", "m") == tmp_path / "net.onnx"
+            locate_model(tmp_path, "model.onnx", "m")
+        (tmp_path / "model.onnx").touch()
+        assert locate_model(tmp_path, "model.onnx", "m") == tmp_path / "model.onnx"
 
     @pytest.mark.parametrize("filename", ["/etc/passwd", "../net.onnx", "a/../../net.onnx"])
     def test_a_filename_does_not_lead_out_of_the_version_folder(self, tmp_path: Path, filename: str) -> None:

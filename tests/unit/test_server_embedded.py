@@ -138,7 +138,7 @@ def test_the_models_environment_adds_what_the_interpreter_sees(tmp_path: Path, m
     ("reason", "advice"),
     [
         ("unable to find backend library for backend 'tensorrt', try specifying runtime", "An official container has"),
-        ("unable to find 'libtriton_pytorch.so' for model 'm', searched: /x", "'pytorch'"),
+        ("unable to find 'libtriton_dali.so' for model 'm', searched: /x", "'dali'"),
         ("unable to find backend library for backend 'mine', try", "'mine' is no official one"),
         ("unable to find backend library for backend 'python', try", ""),
         ("dims must be positive", ""),

@@ -91,6 +91,26 @@ def test_the_largest_default_space_stays_small() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backend", "axes"),
+    [
+        ("pytorch", ["parameters.INTRA_OP_THREAD_COUNT"]),
+        ("openvino", ["parameters.INFERENCE_NUM_THREADS", "parameters.NUM_STREAMS"]),
+    ],
+)
+def test_every_backend_has_threads_of_its_own(backend: str, axes: list[str]) -> None:
+    found = default_axes(Model(backend, cores=64))
+    assert list(found) == ["instance_group.count", *axes]
+    assert not any(axis.startswith("parameters.") for axis in default_axes(Model(backend, gpu=True, cores=64)))
+
+
+def test_more_streams_than_threads_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "model.xml").touch()
+    names = ids(find(tmp_path, None))
+    assert sorted(name for name in names if name.startswith("i1")) == ["i1-t1-st1", "i1-t2-st1", "i1-t2-st2"]
+
+
+@pytest.mark.parametrize(
     ("text", "axes", "names", "reason"),
     [
         (

@@ -8,6 +8,11 @@ from pathlib import Path
 from pytest_triton.server.embedded.installation import Installation
 
 _OURS = Path(__file__).parent / "backends"
+_PACKAGE = "pytest_triton_backends"
+_MODEL = f'''"""What Triton calls: see the package, which the server's interpreter need not have installed."""
+
+from {_PACKAGE}.{{name}}.model import TritonPythonModel
+'''
 
 
 def python_backends() -> tuple[str, ...]:
@@ -24,4 +29,7 @@ def make_backend_directory(directory: Path, installation: Installation) -> None:
         shutil.copyfile(installation.python_backend / part, python / part)
     (python / "triton_python_backend_stub").symlink_to(installation.stub)
     for name in python_backends():
-        (directory / name).symlink_to(_OURS / name, target_is_directory=True)
+        # Triton puts this folder on the path of the model's interpreter.
+        (directory / name).mkdir()
+        (directory / name / "model.py").write_text(_MODEL.format(name=name))
+        (directory / name / _PACKAGE).symlink_to(_OURS, target_is_directory=True)

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..common.library import import_library
+from ..common.refusal import RefusalError
+from ..common.signature import Signature
 from .options import RuntimeOptions, build_reading_options
 from .providers import Provider
-from .refusal import RefusalError
-from .signature import Signature, read_signature
 from .skeleton import read_skeleton
+from .tensors import read_signature
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime.
-
-    The backend's own folder is called the same and lies in a folder on ``sys.path`` in some set-ups; what is found then
-    is an empty namespace package.
-    """
+    """Import ONNX Runtime. Raises ``RefusalError``."""
     # Newer versions report their use over the network from a thread beside the model, and keep a database for it in the
     # home directory. Neither belongs into a measurement. Only this variable, set before the import, prevents both.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        ort = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise RefusalError(f"onnxruntime cannot be imported by the server's Python, {sys.prefix}: {error}") from error
-    if not hasattr(ort, "InferenceSession"):
-        raise RefusalError(f"the server's Python, {sys.prefix}, has no onnxruntime: install it there")
-    return ort
+    return import_library("onnxruntime", "InferenceSession", 'pip install "pytest-triton[embedded]"')
 
 
 def list_errors(ort: Any) -> tuple[type[Exception], ...]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-from .refusal import RefusalError
-
-FREE = -1
+from ..common.refusal import RefusalError
+from ..common.signature import FREE, Signature, TensorInfo
 
 DATA_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -27,32 +25,6 @@ DATA_TYPES = {
     "tensor(string)": "TYPE_STRING",
 }
 """ONNX Runtime's name of a tensor type -> ``DataType`` of the model configuration. All that Triton has."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One input or output. A free dimension is -1; ``shape`` is ``()`` for a scalar, and where the rank is unknown."""
-
-    name: str
-    data_type: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """Inputs that a request must bring, initializers it may override, and outputs, in the model's own order."""
-
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    initializers: tuple[TensorInfo, ...] = ()
-
-    def can_batch(self) -> bool:
-        """Tell whether the first dimension of every input and every output is free."""
-        return all(info.shape and info.shape[0] == FREE for info in (*self.inputs, *self.outputs))
-
-    def uses(self, data_type: str) -> bool:
-        """Tell whether any input or output has this data type."""
-        return any(info.data_type == data_type for info in (*self.inputs, *self.initializers, *self.outputs))
 
 
 def read_signature(session: Any) -> Signature:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .refusal import RefusalError
+from ..common.refusal import RefusalError
 
 LARGE = 1024
 """Bytes above which an initializer is a weight. Shapes, axes and the like are far smaller."""

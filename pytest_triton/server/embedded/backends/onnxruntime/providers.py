@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..common.refusal import RefusalError
 from .options import CUDA_PARAMETERS
-from .refusal import RefusalError
 
 Provider = tuple[str, dict[str, str]]
 

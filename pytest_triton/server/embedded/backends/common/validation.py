@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .refusal import RefusalError
-from .signature import FREE, Signature, TensorInfo
+from .signature import FREE, Signature, TensorInfo, format_shape
 
 CONTROLS = (
     "CONTROL_SEQUENCE_START",
@@ -20,37 +20,37 @@ CONTROLS = (
 )
 
 
-def check_supported(config: Mapping[str, Any]) -> None:
+def check_supported(config: Mapping[str, Any], backend: str) -> None:
     """Refuse what a backend written in Python cannot do, by name, before the model is read."""
     model = config["name"]
     if config.get("sequence_batching", {}).get("state"):
         raise RefusalError(
             f"unable to load model '{model}', sequence_batching.state (implicit state) is not available to backends"
-            " written in Python; a server with the official onnxruntime backend has it"
+            f" written in Python; a server with the official {backend} backend may have it"
         )
     if config.get("model_transaction_policy", {}).get("decoupled"):
         raise RefusalError(
-            f"unable to load model '{model}', model_transaction_policy.decoupled: an ONNX model answers each"
-            " request once"
+            f"unable to load model '{model}', model_transaction_policy.decoupled: a model of the {backend} backend"
+            " answers each request once"
         )
 
 
 def check_config(config: Mapping[str, Any], signature: Signature) -> None:
     """Compare number, names, data types and dims of inputs and outputs; ``RefusalError`` at the first difference."""
-    _check_count(config, signature)
+    _check_inputs(config, signature)
     inputs = (*signature.inputs, *signature.initializers)
     for entry in config.get("input", ()):
-        info = _find(entry["name"], "input", inputs)
+        info = find_tensor(entry["name"], "input", inputs)
         _check_type(config, entry, info, "input")
         _check_input_dims(config, entry, info)
     for target, data_type in _list_targets(config):
-        info = _find(target, "input", inputs)
+        info = find_tensor(target, "input", inputs)
         _check_type(config, {"name": target, "data_type": data_type}, info, "input")
-    for control in _list_controls(config):
+    for control in list_controls(config):
         _check_control(config, control, inputs)
     scattered = {target for batch_output in config.get("batch_output", ()) for target in batch_output["target_name"]}
     for entry in config.get("output", ()):
-        info = _find(entry["name"], "output", signature.outputs)
+        info = find_tensor(entry["name"], "output", signature.outputs)
         _check_type(config, entry, info, "output")
         # What a batch output looks like to the model is not what a response looks like.
         if entry["name"] not in scattered:
@@ -68,7 +68,7 @@ def _list_targets(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, entry["data_type"]) for entry in config.get("batch_input", ()) for name in entry["target_name"]]
 
 
-def _list_controls(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def list_controls(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Name the inputs that the sequence batcher adds, with the data type that their values imply."""
     controls = []
     for control_input in config.get("sequence_batching", {}).get("control_input", ()):
@@ -87,17 +87,22 @@ def _list_controls(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return controls
 
 
-def _check_count(config: Mapping[str, Any], signature: Signature) -> None:
+def _check_inputs(config: Mapping[str, Any], signature: Signature) -> None:
     required = sum(not entry.get("optional", False) for entry in config.get("input", ()))
-    expected = required + len(_list_targets(config)) + len(_list_controls(config))
-    if expected != len(signature.inputs):
+    expected = required + len(_list_targets(config)) + len(list_controls(config))
+    check_count(config["name"], expected, len(signature.inputs))
+
+
+def check_count(model: str, expected: int, provided: int) -> None:
+    """Compare the number of inputs in the configuration with the model's."""
+    if expected != provided:
         raise RefusalError(
-            f"unable to load model '{config['name']}', configuration expects {expected} inputs, model provides"
-            f" {len(signature.inputs)}"
+            f"unable to load model '{model}', configuration expects {expected} inputs, model provides {provided}"
         )
 
 
-def _find(name: str, kind: str, infos: Iterable[TensorInfo]) -> TensorInfo:
+def find_tensor(name: str, kind: str, infos: Iterable[TensorInfo]) -> TensorInfo:
+    """Return the input or output of that name; ``kind`` says which it is."""
     known = {info.name: info for info in infos}
     if name not in known:
         raise RefusalError(f"unexpected inference {kind} '{name}', allowed {kind}s are: {', '.join(sorted(known))}")
@@ -167,18 +172,18 @@ def _check_dims(config: Mapping[str, Any], info: TensorInfo, dims: Sequence[int]
         expected == given or (expected == FREE and not exact) for expected, given in zip(info.shape, full, strict=True)
     )
     if not fits:
-        because = (
-            " (an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making"
-            f" complete shape {format_shape(full)})"
-            if batching
-            else f" (shape {format_shape(full)})"
-        )
-        raise RefusalError(
-            f"model '{model}', tensor '{info.name}': the model expects {len(info.shape)} dimensions (shape"
-            f" {format_shape(info.shape)}) but the model configuration specifies {len(full)} dimensions{because}"
-        )
+        raise refuse_dims(config, info, full)
 
 
-def format_shape(shape: Iterable[int]) -> str:
-    """Write a shape as Triton's logs do: ``[-1,3,224,224]``."""
-    return "[" + ",".join(str(dim) for dim in shape) + "]"
+def refuse_dims(config: Mapping[str, Any], info: TensorInfo, full: Sequence[int]) -> RefusalError:
+    """Say that the dims of a configuration, with its batch dimension if it has one, are not the model's."""
+    because = (
+        " (an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making"
+        f" complete shape {format_shape(full)})"
+        if config.get("max_batch_size", 0) > 0
+        else f" (shape {format_shape(full)})"
+    )
+    return RefusalError(
+        f"model '{config['name']}', tensor '{info.name}': the model expects {len(info.shape)} dimensions (shape"
+        f" {format_shape(info.shape)}) but the model configuration specifies {len(full)} dimensions{because}"
+    )

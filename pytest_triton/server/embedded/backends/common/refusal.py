@@ -1,4 +1,4 @@
-"""The one error of this backend."""
+"""The one error of the backends."""
 
 from __future__ import annotations
 

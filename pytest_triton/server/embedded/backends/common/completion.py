@@ -1,4 +1,4 @@
-"""Complete a model configuration from the model's signature, by the rules of the official backend.
+"""Complete a model configuration from the model's signature, by the rules of the official onnxruntime backend.
 
 - Only where ``input`` (with ``batch_input``) or ``output`` is missing altogether is anything derived. A configuration
   that has both keeps its ``max_batch_size``, also 0, and gets no scheduler.
@@ -46,10 +46,15 @@ def complete_config(config: Mapping[str, Any], signature: Signature, default_max
         ("output", lacks_outputs, signature.outputs),
     ):
         if lacking:
-            completed[key] = [_declare(info, batching) for info in infos]
+            completed[key] = [declare(info, batching) for info in infos]
         else:
             completed[key] = _fill(completed.get(key, ()), (*infos, *signature.initializers), batching)
     return completed
+
+
+def has_scheduler(config: Mapping[str, Any]) -> bool:
+    """Tell whether a scheduler is chosen."""
+    return any(scheduler in config for scheduler in SCHEDULERS)
 
 
 def _lacks(config: Mapping[str, Any], key: str) -> bool:
@@ -71,11 +76,12 @@ def _complete_batching(config: dict[str, Any], signature: Signature, default_max
         return
     if not max_batch_size:
         config["max_batch_size"] = max_batch_size = max(default_max_batch_size, 0)
-    if max_batch_size > 1 and not any(scheduler in config for scheduler in SCHEDULERS):
+    if max_batch_size > 1 and not has_scheduler(config):
         config["dynamic_batching"] = {}
 
 
-def _declare(info: TensorInfo, batching: bool) -> dict[str, Any]:
+def declare(info: TensorInfo, batching: bool) -> dict[str, Any]:
+    """Write an input or output as the configuration has it."""
     declared: dict[str, Any] = {"name": info.name, "data_type": info.data_type, **_declare_shape(info, batching)}
     return declared
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .refusal import RefusalError
+from ..common.parameters import find_unknown, read_boolean, read_integer, read_parameters, read_threads
+from ..common.refusal import RefusalError
 
 ARENA_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 DEVICE_INITIALIZERS = "session.use_device_allocator_for_initializers"
 CUDA_PARAMETERS = ("cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream")
-PYTHON_BACKEND_PARAMETERS = ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS")
 KNOWN_PARAMETERS = {
     "intra_op_thread_count",
     "inter_op_thread_count",
@@ -25,10 +25,8 @@ KNOWN_PARAMETERS = {
     ARENA_SHRINKAGE,
     DEVICE_INITIALIZERS,
     *CUDA_PARAMETERS,
-    *PYTHON_BACKEND_PARAMETERS,
 }
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
-TRUE, FALSE = ("true", "on", "1"), ("false", "off", "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +54,25 @@ def read_options(config: Mapping[str, Any], settings: Mapping[str, str]) -> Runt
 
     Raises ``RefusalError`` with the parameter and its value.
     """
-    parameters = {name: value.get("string_value", "") for name, value in config.get("parameters", {}).items()}
+    parameters = read_parameters(config)
     threads: Mapping[str, str] = parameters
-    if "enable-global-threadpool" in settings and _read_bool(settings, "enable-global-threadpool"):
+    if "enable-global-threadpool" in settings and read_boolean(settings, "enable-global-threadpool"):
         threads = settings
-    mode = _read_int(parameters, "execution_mode")
+    mode = read_integer(parameters, "execution_mode")
     if mode not in (0, 1):
         raise RefusalError(f"parameter execution_mode: '{mode}' is neither 0 (sequential) nor 1 (parallel)")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     return RuntimeOptions(
         graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
-        intra_op_threads=_read_threads(threads, "intra_op_thread_count"),
-        inter_op_threads=_read_threads(threads, "inter_op_thread_count"),
+        intra_op_threads=read_threads(threads, "intra_op_thread_count"),
+        inter_op_threads=read_threads(threads, "inter_op_thread_count"),
         parallel=mode == 1,
-        memory_arena=_read_bool(parameters, "enable_mem_arena"),
-        memory_pattern=_read_bool(parameters, "enable_mem_pattern"),
+        memory_arena=read_boolean(parameters, "enable_mem_arena"),
+        memory_pattern=read_boolean(parameters, "enable_mem_pattern"),
         session_entries={key: parameters[key] for key in (DEVICE_INITIALIZERS,) if key in parameters},
         run_entries={key: parameters[key] for key in (ARENA_SHRINKAGE,) if key in parameters},
         operator_libraries=tuple(config.get("model_operations", {}).get("op_library_filename", ())),
-        ignored=tuple(sorted(set(parameters) - KNOWN_PARAMETERS)),
+        ignored=find_unknown(parameters, KNOWN_PARAMETERS),
     )
 
 
@@ -121,29 +119,3 @@ def build_run_options(ort: Any, options: RuntimeOptions) -> Any | None:
     for key, value in options.run_entries.items():
         built.add_run_config_entry(key, value)
     return built
-
-
-def _read_int(parameters: Mapping[str, str], name: str) -> int:
-    text = parameters.get(name, "0")
-    try:
-        return int(text)
-    except ValueError:
-        raise RefusalError(f"parameter {name}: '{text}' is not an integer") from None
-
-
-def _read_threads(parameters: Mapping[str, str], name: str) -> int:
-    count = _read_int(parameters, name)
-    if count < 0:
-        raise RefusalError(f"parameter {name}: '{count}' is no number of threads; 0 means as many as there are cores")
-    return count
-
-
-def _read_bool(parameters: Mapping[str, str], name: str) -> bool | None:
-    if name not in parameters:
-        return None
-    text = parameters[name].lower()
-    if text in TRUE:
-        return True
-    if text in FALSE:
-        return False
-    raise RefusalError(f"parameter {name}: '{parameters[name]}' is not a boolean; use 1 or 0")

@@ -1,4 +1,4 @@
-"""What the server was told about this backend on its command line, and where a model's file lies."""
+"""What the server was told about a backend on its command line, and where a model's file lies."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from pathlib import Path
 
 from .refusal import RefusalError
 
-BACKEND = "onnxruntime"
 DEFAULTS = {"default-max-batch-size": "4"}
 """Triton's own default, which it hands to every backend."""
 
 
-def read_backend_settings() -> dict[str, str]:
-    """Read ``--backend-config`` of the server that started this process.
+def read_backend_settings(backend: str) -> dict[str, str]:
+    """Read ``--backend-config`` for one backend, of the server that started this process.
 
     Triton hands these settings to the Python backend itself and not to a backend written in Python, but they are on the
     server's command line, and the server is this process's parent.
     """
     command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
-    return parse_backend_settings([argument.decode(errors="replace") for argument in command.split(b"\0")])
+    return parse_backend_settings([argument.decode(errors="replace") for argument in command.split(b"\0")], backend)
 
 
-def parse_backend_settings(arguments: Sequence[str], backend: str = BACKEND) -> dict[str, str]:
+def parse_backend_settings(arguments: Sequence[str], backend: str) -> dict[str, str]:
     """Return the settings of one backend, the later overriding the earlier:
 
     Triton's defaults, ``--backend-config=KEY=VALUE``, ``--backend-config=NAME,KEY=VALUE``.
@@ -66,12 +65,10 @@ def locate_version(model_dir: str, filename: str) -> Path:
 
 
 def locate_model(version_dir: Path, filename: str, model: str) -> Path:
-    """Return the ONNX file: ``filename`` (``model.onnx`` if empty), or ``model.onnx`` in a folder of that name."""
+    """Return the model's file or folder. Raises ``RefusalError`` when there is none."""
     if filename.startswith("/") or ".." in filename.split("/"):
         raise RefusalError(f"default_model_filename '{filename}' of model '{model}' leads out of its version's folder")
-    path = version_dir / (filename or "model.onnx")
-    if path.is_dir():
-        path /= "model.onnx"
-    if not path.is_file():
+    path = version_dir / filename
+    if not path.exists():
         raise RefusalError(f"unable to find '{path}' for model '{model}'")
     return path

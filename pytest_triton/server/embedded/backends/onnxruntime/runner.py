@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .batching import Array
-from .bfloat16 import read_bits
-from .refusal import RefusalError
-from .signature import Signature
+from ..common.batching import Array
+from ..common.bfloat16 import read_bits
+from ..common.refusal import RefusalError
+from ..common.signature import Signature
 
 ONNX_BFLOAT16 = 16
 """``TensorProto.BFLOAT16``."""

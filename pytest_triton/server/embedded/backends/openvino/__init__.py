@@ -1,0 +1,1 @@
+"""Models that OpenVINO reads, run by it as the official ``openvino`` backend runs them."""

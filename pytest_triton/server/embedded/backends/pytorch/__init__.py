@@ -1,0 +1,1 @@
+"""TorchScript models, run by PyTorch as the official ``pytorch`` backend runs them."""
