@@ -114,7 +114,6 @@ class ResourceUsage:
     rss: int | None = None
     cpu_seconds: float | None = None
     gpu_memory: int | None = None
-    gpu_utilization: float | None = None
     children: int | None = None
     at_ns: int = 0
     gpu_memory_total: int | None = None

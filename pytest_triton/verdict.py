@@ -122,11 +122,9 @@ def judge(measurement: Measurement, slo: SLO, *, looks: int = LOOKS) -> Verdict:
             f"latency did not settle within {measurement.warmup_seconds:.1f} s of warm-up",
             checks,
         )
-    if not checks:
-        return Verdict(outcome, "the measurement is valid; no bounds are set")
-    if outcome is Outcome.PASS:
-        return Verdict(outcome, "; ".join(check.reason for check in checks), checks)
-    return Verdict(outcome, "; ".join(check.reason for check in checks if check.outcome is outcome), checks)
+    reasons = [check.reason for check in checks if check.outcome is outcome]
+    told = (*(reasons or ["the measurement is valid; no bounds are set"]), *measurement.cautions)
+    return Verdict(outcome, "; ".join(told), checks)
 
 
 def _take_back(check: Check, measurement: Measurement) -> Check:
@@ -139,7 +137,7 @@ def _caution(check: Check, cautions: tuple[str, ...]) -> Check:
     of_power = name in _OF_POWER and check.outcome is Outcome.PASS
     if not cautions or not (of_power or (missed and name not in _WHATEVER_THE_CLOCKS)):
         return check
-    return replace(check, outcome=Outcome.INCONCLUSIVE, reason=f"{check.reason}, but {'; '.join(cautions)}")
+    return replace(check, outcome=Outcome.INCONCLUSIVE, reason=f"{check.reason}, but on a throttled GPU")
 
 
 def _doubt(check: Check, measurement: Measurement) -> Check:

@@ -17,6 +17,8 @@ MOST_ROWS = 30
 """A table with more rows than this is cut."""
 _BEST_ROWS = 20
 _HEADER = ("configuration", "max batch", "dyn. batching", "instances", "load", "p99", "throughput")
+_THROTTLED = 0.05
+"""Share of the time in which a GPU was throttled from which on a candidate's row says so."""
 _ALWAYS = ("p99", "throughput")
 _ON_GPU = {"gpu_memory": "max GPU memory", "gpu_utilization": "avg. GPU util."}
 _ON_CPU = {"rss": "RSS", "cpu": "CPU"}
@@ -77,6 +79,11 @@ def _shown(records: Sequence[Record]) -> int:
     return len(records) if len(records) <= MOST_ROWS else _BEST_ROWS
 
 
+def _was_throttled(record: Record) -> bool:
+    share = record.measurement.get("gpu_throttled", {}).get("value")
+    return share is not None and share > _THROTTLED
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
     """How the rows of one search's table are made. ``summary`` is empty where nothing was decided."""
@@ -115,7 +122,8 @@ class _View:
             missed = [check["metric"] for check in record.checks if check["outcome"] == "FAIL"]
             return f"{record.status}: {', '.join(missed)}" if missed else record.status
         told = {"tie": "rivals", "front": "front", "as by default": "alike"}
-        return ", ".join(word for word, names in told.items() if record.point in self.summary.get(names, ()))
+        words = [word for word, names in told.items() if record.point in self.summary.get(names, ())]
+        return ", ".join([*words, "throttled"] if _was_throttled(record) else words)
 
     def _rough_gain(self, record: Record) -> str:
         """Compare a candidate's first figures to the default's: not in alternation, so without an interval."""

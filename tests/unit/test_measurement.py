@@ -11,7 +11,7 @@ import pytest
 
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Estimate
-from pytest_triton.observation import ResourceUsage, ServerStatistics, Trace
+from pytest_triton.observation import GpuUsage, ResourceUsage, ServerStatistics, Trace
 from pytest_triton.series import latencies
 from pytest_triton.windows import merge, trim
 
@@ -111,13 +111,35 @@ def test_answers_from_the_cache_were_not_computed() -> None:
 
 
 def test_the_resources() -> None:
-    before = ResourceUsage(rss=100, cpu_seconds=1.0, gpu_memory=7, gpu_utilization=0.2, at_ns=0)
-    after = ResourceUsage(rss=300, cpu_seconds=4.0, gpu_memory=5, gpu_utilization=0.4, at_ns=2_000 * MS)
+    before = ResourceUsage(rss=100, cpu_seconds=1.0, quota_periods=10, throttled_periods=3)
+    after = ResourceUsage(rss=300, cpu_seconds=4.0, quota_periods=30, throttled_periods=8, at_ns=2_000 * MS)
     measurement = measure_trace(closed_loop(1, 20), batch_size=1, before=before, after=after)
     assert value(measurement, "rss") == 300
     assert value(measurement, "cpu") == pytest.approx(1.5)
-    assert value(measurement, "gpu_memory") == 5
-    assert value(measurement, "gpu_utilization") == pytest.approx(0.3)
+    assert value(measurement, "cpu_throttled") == pytest.approx(0.25)
+
+
+def test_what_gpus_did_is_told_and_energy_by_inferences() -> None:
+    gpu = GpuUsage(5, 0.3, power=200.0, clock=1.5e9, throttled=0.0, readings=20, seconds=2.0)
+    measurement = measure_trace(closed_loop(1, 200), batch_size=4, gpu=gpu)
+    told = {name: value(measurement, name) for name in ("gpu_memory", "gpu_utilization", "gpu_power", "gpu_clock")}
+    assert told == {"gpu_memory": 5, "gpu_utilization": 0.3, "gpu_power": 200.0, "gpu_clock": 1.5e9}
+    assert measurement.cautions == ()
+    energy, throughput = measurement.metrics["energy_per_inference"], measurement.metrics["throughput"]
+    assert energy.value == pytest.approx(200 / throughput.value)
+    assert energy.low is not None
+    assert energy.high is not None
+    assert energy.low <= energy.value <= energy.high
+    assert measurement.as_dict()["energy_per_inference"]["unit"] == "J"
+
+
+def test_clocks_that_were_held_down_make_cautious_but_for_a_moment() -> None:
+    def cautions(readings: int) -> tuple[str, ...]:
+        gpu = GpuUsage(slowdowns={"HW thermal slowdown": readings / 20}, readings=20)
+        return measure_trace(closed_loop(1, 20), batch_size=1, gpu=gpu).cautions
+
+    assert cautions(1) == ()
+    assert cautions(5) == ("the GPU was throttled for 25% of the time (HW thermal slowdown: it was too hot)",)
 
 
 def test_latency_counts_from_the_scheduled_moment() -> None:

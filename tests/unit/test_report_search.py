@@ -112,6 +112,9 @@ def test_on_a_gpu_its_memory_and_utilisation_stand_in_the_table() -> None:
     header, found = search_table(records)
     assert header[7:9] == ("max GPU memory", "avg. GPU util.")
     assert found[0][7:9] == ("2.00 GiB", "50.0 %")
+    assert found[0][-1] == ""
+    (hot,) = search_table([candidate("i1", 90, measurement=figures(90, 0.01, gpu_memory=2**31, gpu_throttled=0.5))])[1]
+    assert hot[-1] == "throttled"
 
 
 def test_of_many_candidates_the_best_are_shown() -> None:

@@ -232,6 +232,37 @@ def test_latency_that_never_settled_decides_nothing() -> None:
     assert "did not settle" in verdict(unsteady, p99="30ms").reason
 
 
+HOT = "the GPU was throttled for 25% of the time (HW thermal slowdown: it was too hot)"
+
+
+@pytest.mark.parametrize(
+    ("limits", "outcome"),
+    [
+        ({"p99": "80ms"}, PASS),
+        ({"p99": "30ms"}, INCONCLUSIVE),
+        ({"mean": "8ms"}, INCONCLUSIVE),
+        ({"throughput": "120/s"}, INCONCLUSIVE),
+        ({"p99": "30ms", "gpu_memory": "1GiB"}, FAIL),
+        ({"gpu_memory": "1GiB"}, FAIL),
+        ({"gpu_throttled": "0%"}, FAIL),
+        ({"gpu_clock": "1.9GHz"}, FAIL),
+        ({"gpu_power": "300W"}, INCONCLUSIVE),
+        ({"gpu_power": "200W"}, INCONCLUSIVE),
+        ({"energy_per_inference": "3J"}, INCONCLUSIVE),
+    ],
+)
+def test_a_throttled_gpu_answers_for_what_is_slow_and_for_how_little_power_it_took(
+    limits: dict[str, object], outcome: Outcome
+) -> None:
+    figures = {"gpu_memory": 2.0**31, "gpu_throttled": 0.25, "gpu_clock": 1e9, "gpu_power": 250.0}
+    cool = measured(exponential(), energy_per_inference=2.5, **figures)
+    found = verdict(replace(cool, cautions=(HOT,)), **limits)
+    assert found.outcome is outcome
+    assert (", but on a throttled GPU" in found.reason) == (outcome is INCONCLUSIVE)
+    assert found.reason.endswith(f"; {HOT}")
+    assert verdict(cool, **limits).outcome in (PASS, FAIL)
+
+
 # Looks, measurements without single requests
 
 
