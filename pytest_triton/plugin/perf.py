@@ -14,7 +14,9 @@ import pytest
 
 from pytest_triton.bench import Bench, Evaluation
 from pytest_triton.case import Case
+from pytest_triton.crash import find_death
 from pytest_triton.errors import (
+    EngineError,
     MarkerError,
     MeasurementError,
     OptionError,
@@ -31,6 +33,7 @@ from pytest_triton.plugin.search_cases import Search
 from pytest_triton.plugin.state import State
 from pytest_triton.protocol import SMOKE, Effort
 from pytest_triton.report.message import explain
+from pytest_triton.report.remarks import remarks
 from pytest_triton.repository.configuration import read
 from pytest_triton.repository.layout import CONFIGURATION, find_model
 from pytest_triton.results.record import Record
@@ -172,12 +175,17 @@ class TritonPerf:
             bench = self.state.bench(self.repository, self.arguments)
             try:
                 yield bench
-            except (ServerDied, RequestError, MeasurementError) as error:
-                if isinstance(error, ServerDied):
-                    lifecycle.crashed(self.state, self.node, error)
+            except (ServerDied, RequestError, MeasurementError, EngineError) as error:
+                death = find_death(error, bench.server)
+                if death is not None:
+                    lifecycle.crashed(self.state, self.node)
+                elif isinstance(error, EngineError):
+                    raise
                 # A model whose process died says that it is ready, and cannot even be unloaded: the next test gets a
                 # fresh server.
                 self.state.stop()
+                if death is not None and death is not error:
+                    raise death from error
                 raise
 
     def keep(self, record: Record, evaluation: Evaluation | None = None) -> None:
@@ -189,7 +197,11 @@ class TritonPerf:
             record = resuming.place(self, self.plan.search, record)
         self.state.keep(self.node, record)
         if evaluation is not None:
-            self.state.crashes = 0
+            if evaluation.verdict.outcome is not Outcome.ERROR:
+                self.state.crashes = 0
+            # A candidate's row says it.
+            for remark in remarks(evaluation.measurement) if not record.point else ():
+                self.state.noted(f"{self.node.name}: {remark}")
             benchmark_sink.replay(self.node, record, evaluation)
 
     def settle(self, evaluation: Evaluation, server: Server) -> None:
