@@ -17,7 +17,7 @@ from pytest_triton.quantities import Unit, show
 
 INSTANCES = "instances"
 """What may be divided by beside metrics: the instances of the configuration."""
-_PER = (INSTANCES, "gpu_memory", "rss", "cpu", "gpu_utilization")
+_PER = (INSTANCES, "gpu_memory", "rss", "cpu", "gpu_utilization", "gpu_power")
 _LEAST = 1e-12
 _GIB = 2.0**30
 
@@ -99,6 +99,8 @@ class Objective:
             return f"{show(value, self.unit)} per instance"
         if metric(divisor.name).unit is Unit.BYTES:
             return f"{show(value * _GIB, self.unit)} per GiB"
+        if divisor.name == "gpu_power":
+            return f"{show(value, self.unit)} per W"
         return f"{show(value, self.unit)} per {divisor.name}"
 
 

@@ -14,6 +14,7 @@ METRICS = {
     "throughput": Estimate(400.0, 390.0, 410.0),
     "p99": Estimate(0.025, 0.02, 0.03),
     "gpu_memory": Estimate(2 * 2**30),
+    "gpu_power": Estimate(250.0),
     "other:throughput": Estimate(100.0, 90.0, 110.0),
 }
 
@@ -25,6 +26,7 @@ METRICS = {
         ("p99", 0.025, 0.02, 0.03, "25.0 ms"),
         ("throughput/instances", 100, 97.5, 102.5, "100.0/s per instance"),
         ("throughput/gpu_memory", 400 / 2**31, None, None, "200.0/s per GiB"),
+        ("throughput/gpu_power", 400 / 250, None, None, "1.60/s per W"),
         # Better when higher: the slower p99 makes the lower end.
         ({"throughput": 1, "p99": 1}, 126.49, 114.02, 143.18, "126.5"),
         ("3 throughput + p99", 224.9, None, None, "224.9"),
