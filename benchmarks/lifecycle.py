@@ -77,7 +77,7 @@ def kinds(folder: Path, image: str) -> Iterator[dict[str, Callable[[], Server]]]
         "local": lambda: choose("local", repository, output=folder / "output", program=local),
     }
     if image:
-        from pytest_triton.server.docker import DockerServer
+        from pytest_triton.server.docker.server import DockerServer
 
         made["docker"] = lambda: DockerServer(repository, output=folder / "docker", image=image)
     with ExitStack() as undo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -11,12 +11,11 @@ from pytest_triton.plugin import options
 if TYPE_CHECKING:
     from pytest_triton.plugin.state import State
 
-SCOPES = ("session", "module", "test")
 _CRASHES = 3
 """Crashes in a row, without a valid measurement between them, after which a run stops."""
 
 
-def fixture_scope(fixture_name: str, config: pytest.Config) -> str:
+def fixture_scope(fixture_name: str, config: pytest.Config) -> Literal["function", "module"]:
     """Return the scope of ``triton_server``: no test may be given a server that has ended with the one before."""
     return "function" if options.setting(config, "server-scope")[0] == "test" else "module"
 
