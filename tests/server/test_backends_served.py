@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,10 +61,10 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp(backend)
     repository = folder / "models"
     python = find_torch(folder / "python") if backend == "pytorch" else sys.executable
-    for name in ("net", "bare", "missing", "corrupt"):
-        write_network(backend, repository / name / "1", python)
-        if name != "bare":
-            (repository / name / "config.pbtxt").write_text(configure(backend, flavour="mint"))
+    write_network(backend, repository / "bare" / "1", python)
+    for name in ("net", "missing", "corrupt"):
+        shutil.copytree(repository / "bare", repository / name)
+        (repository / name / "config.pbtxt").write_text(configure(backend, flavour="mint"))
     (repository / "missing" / "1" / FILES[backend]).unlink()
     (repository / "corrupt" / "1" / FILES[backend]).write_bytes(b"corrupt")
     server = EmbeddedServer(repository, output=folder / "server", python=python)
@@ -186,7 +187,9 @@ def test_what_the_interpreter_lacks_is_named_with_how_to_get_it(tmp_path: Path) 
     server.start()
     try:
         for backend in FILES:
-            with pytest.raises(ModelLoadError, match=f"has no {backend.removeprefix('py')}.*{INSTALL[backend]}"):
+            problem = f"No module named '{backend.removeprefix('py')}'.*{INSTALL[backend]}"
+            with pytest.raises(ModelLoadError, match=problem) as caught:
                 server.control.load(backend)
+            assert f"Models run in {python}" in caught.value.hint
     finally:
         server.stop()

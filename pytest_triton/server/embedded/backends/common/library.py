@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 from .refusal import RefusalError
@@ -29,8 +28,8 @@ def import_library(name: str, mark: str, install: str) -> Any:
 
 
 def _missing(name: str, install: str) -> RefusalError:
-    return RefusalError(f"the server's Python, {sys.prefix}, has no {name}: install it there with {install}")
+    return RefusalError(f"No module named '{name}', which runs the models of this backend: {install}")
 
 
 def _broken(name: str, error: Exception) -> RefusalError:
-    return RefusalError(f"{name} cannot be imported by the server's Python, {sys.prefix}: {error}")
+    return RefusalError(f"{name} cannot be imported by the interpreter that models run in: {error}")
