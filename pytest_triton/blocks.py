@@ -96,7 +96,7 @@ class Side:
         """
         case, pace, deployer = self.contender.case, bout.pace, bout.deployer
         deployment = self.contender.deploy()
-        verified = deployer.prepare(deployment, case)
+        verified = deployer.prepare(deployment, case, again=False)
         self._cold_start, self.deployment = deployer.cold_start(deployment), deployment
         seconds = max(pace.seconds, cycle_of(case.load))
         under = under_way(case.load)
