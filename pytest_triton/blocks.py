@@ -109,7 +109,7 @@ class Side:
         """
         case, pace, deployer = self.contender.case, bout.pace, bout.deployer
         deployment = self.contender.deploy()
-        verified = deployer.prepare(deployment, case)
+        verified = deployer.prepare(deployment, case, again=False)
         self._cold_start, self.deployment = deployer.cold_start(deployment), deployment
         self._wanted = frozenset((*case.slo.models, *bout.by.models)) & case.beside.keys()
         seconds = max(pace.seconds, cycle_of(case.load))

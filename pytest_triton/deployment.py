@@ -326,21 +326,24 @@ class Deployer:
             control = self.server.control
             (control.unload if wait else control.begin_unload)(name)
 
-    def prepare(self, deployment: Deployment, case: Case, reference: Reference | None = None) -> Verified:
+    def prepare(
+        self, deployment: Deployment, case: Case, reference: Reference | None = None, *, again: bool = True
+    ) -> Verified:
         """Make the requests of ``case`` and check the answers to them; the same inputs for every candidate of a model.
 
-        What has been checked already is made no second time, and one request is sent to see that it is still answered.
+        What has been checked already is made no second time. Unless ``again`` is false, one request is sent then, to
+        see that it is still answered.
         Raises ``InputError`` when the requests cannot be made, and what ``Verification.verify`` raises.
         """
         name = deployment.name
         verified = self._preparation.prepare(
-            name, deployment.candidate.model, deployment.configuration, case, reference
+            name, deployment.candidate.model, deployment.configuration, case, reference, again=again
         )
         if "load_time" in self._cold[name] and verified.first_seconds is not None:
             self._cold[name].setdefault("first_request_latency", verified.first_seconds)
-        return self._with_beside(verified, case)
+        return self._with_beside(verified, case, again=again)
 
-    def _with_beside(self, verified: Verified, case: Case) -> Verified:
+    def _with_beside(self, verified: Verified, case: Case, *, again: bool) -> Verified:
         """Add the requests for the models that are under a load beside the case's own, which are loaded if need be."""
         if not case.beside:
             return verified
@@ -350,7 +353,8 @@ class Deployer:
                 deployment = self._there[model][1]
             else:
                 deployment = self._load(Candidate(model), model, patched(self.default(model), {}))
-            requests[model] = self.prepare(deployment, Case(deployment.candidate, beside.load, beside.inputs)).requests
+            asked = Case(deployment.candidate, beside.load, beside.inputs)
+            requests[model] = self.prepare(deployment, asked, again=again).requests
         return replace(verified, beside=requests)
 
     def cold_start(self, deployment: Deployment) -> dict[str, float]:

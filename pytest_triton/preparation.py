@@ -40,11 +40,19 @@ class Preparation:
     _known: dict[str, _Known] = field(default_factory=dict)
 
     def prepare(
-        self, name: str, model: str, configuration: ModelConfig, case: Case, reference: Reference | None = None
+        self,
+        name: str,
+        model: str,
+        configuration: ModelConfig,
+        case: Case,
+        reference: Reference | None = None,
+        *,
+        again: bool = True,
     ) -> Verified:
         """Make the requests of ``case`` for what is called ``name`` on the server, and look at the answers.
 
-        What was looked at already is made no second time, and one request is sent to see that it is still answered.
+        What was looked at already is made no second time. Unless ``again`` is false, one request is sent then, to see
+        that it is still answered.
         """
         inputs, batch_size = case.inputs, case.load.batch_size
         sequences = case.load.sequence_length is not None or takes_sequences(configuration)
@@ -60,7 +68,8 @@ class Preparation:
         )
         known = self._known.get(name)
         if known is not None and known.covers(inputs, batch_size, sequences, reference):
-            replace(verification, validate="none").verify(known.verified.requests, at_most=1)
+            if again:
+                replace(verification, validate="none").verify(known.verified.requests, at_most=1)
             return known.verified
         verified = verification.verify(self._make_requests(name, configuration, inputs, batch_size), at_most=AT_MOST)
         self._known[name] = _Known(inputs, batch_size, sequences, reference, verified)

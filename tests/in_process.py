@@ -43,7 +43,7 @@ def in_process(plan: Plan, *, first_stream: int = 1) -> Iterator[Loop]:
     """Open the load of ``plan`` here; nothing of it is left afterwards."""
     made: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "_connect", lambda plan, setup, payloads: made.extend((setup, payloads)))
+        patch.setattr(wire.WireEngine, "_connect", lambda self, plan, setup, payloads: made.extend((setup, payloads)))
         WireEngine().open(plan)
     setup, payloads = made
     places = wire._places(plan.load)

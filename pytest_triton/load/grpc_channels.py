@@ -131,6 +131,10 @@ class GrpcChannels(Loop):
         self._channels[channel] = self._connections[connection.fd] = connection
         return connection
 
+    def _disconnect(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+
     def _attend(self, fd: int, events: int) -> None:
         connection = self._connections.get(fd)
         if connection is None:

@@ -94,6 +94,10 @@ class HttpConnections(Loop):
                 if fd != self._control:
                     self._attend(fd, events)
 
+    def _disconnect(self) -> None:
+        for connection in self._connections:
+            self._abandon(connection)
+
     def _attend(self, fd: int, events: int) -> None:
         connection = self._by_fd.get(fd)
         if connection is None:

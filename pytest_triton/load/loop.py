@@ -86,6 +86,10 @@ class Loop(abc.ABC):
         """Connect everything, within ``seconds``. Raises ``OSError`` when the server cannot be reached."""
 
     @abc.abstractmethod
+    def _disconnect(self) -> None:
+        """Close what ``open`` and the load have opened."""
+
+    @abc.abstractmethod
     def _serve(self, events: list[tuple[int, int]]) -> int:
         """Attend to what is ready; return the control's events if it is among them, else 0."""
 
@@ -104,6 +108,11 @@ class Loop(abc.ABC):
     @abc.abstractmethod
     def _park(self, place: Place) -> None:
         """Keep a place that is free until it is asked for."""
+
+    def close(self) -> None:
+        """Close all connections; nothing may be in flight."""
+        self._disconnect()
+        self._epoll.close()
 
     def start(self, at: int) -> None:
         """Begin to send: on every place, or when the first request is due after ``at``."""

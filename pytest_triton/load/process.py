@@ -34,16 +34,8 @@ _GRACE = 1.0
 class WorkerProcess:
     """A process of its own that sends the load. ``close`` ends it, whatever state it is in."""
 
-    def __init__(
-        self,
-        message: Message,
-        buffers: Sequence[Buffer],
-        *,
-        timeout: float,
-        module: str = "worker",
-        packages: bool = False,
-    ) -> None:
-        """Start ``main`` of ``module`` and hand over ``message`` and ``buffers``, within ``timeout`` seconds.
+    def __init__(self, module: str = "worker", *, packages: bool = False) -> None:
+        """Start ``main`` of ``module``. It has to be told what to send.
 
         A module that needs more than the standard library is one with ``packages``.
         """
@@ -62,9 +54,12 @@ class WorkerProcess:
                     f"the load generator's worker process cannot be started: {error}",
                     hint="It takes a process, two sockets and a temporary file (TMPDIR says where).",
                 ) from error
-            undo.callback(self.close)
-            self.send(message, buffers, timeout=timeout)
             undo.pop_all()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
 
     def send(self, message: Message, buffers: Sequence[Buffer] = (), *, timeout: float) -> None:
         """Write a message. Raises ``EngineError`` when the worker ended or does not take it in time."""

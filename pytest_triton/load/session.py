@@ -39,6 +39,8 @@ class _Phase(enum.Enum):
     OPEN = enum.auto()
     RUNNING = enum.auto()
     STOPPED = enum.auto()
+    ENDED = enum.auto()
+    """All that the workers had to tell has been told."""
 
 
 class WorkerSession:
@@ -59,16 +61,19 @@ class WorkerSession:
         timeout: float,
         headers: Mapping[str, str] | None = None,
         check: Check | None = None,
+        keep: Callable[[Sequence[WorkerProcess]], None] | None = None,
     ) -> None:
         """``concurrency`` is the whole load's (0 in open loop), ``timeout`` a request's in seconds.
 
-        The values of the requests' ``headers`` are left out of the reasons why some failed.
+        The values of the requests' ``headers`` are left out of the reasons why some failed. Workers that have stopped
+        in order go to ``keep`` in the end, if they can send another load; others end.
         """
         self._workers = workers
         self._concurrency = concurrency
         self._timeout = timeout
         self._headers = headers or {}
         self._check = check
+        self._keep = keep
         self._phase = _Phase.OPEN
         self._mark = 0
         self._left: list[Columns | None] = [None] * len(workers)
@@ -84,7 +89,10 @@ class WorkerSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        close_all(self._workers)
+        if kind is None and self._keep is not None and self._phase is _Phase.ENDED:
+            self._keep(self._workers)
+        else:
+            close_all(self._workers)
 
     def start(self) -> None:
         """Begin to send. The connections are open already."""
@@ -119,7 +127,9 @@ class WorkerSession:
         self._phase = _Phase.STOPPED
         self._tell({"kind": "stop"})
         # A sequence that is under way takes one more request to end it.
-        return self._trace(2 * self._timeout)
+        trace = self._trace(2 * self._timeout)
+        self._phase = _Phase.ENDED
+        return trace
 
     def _tell(self, command: Message) -> None:
         for worker in self._workers:

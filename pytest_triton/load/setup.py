@@ -39,7 +39,8 @@ def make_load(setup: dict[str, Any], buffers: Sequence[bytes], control: int) -> 
     if setup["protocol"] == "http":
         return HttpLoad(target, turns=make_turns(setup, buffers), **common)
     # The one package that a worker needs; it is imported where it is used.
-    sys.path.append(setup["hpack"])
+    if setup["hpack"] not in sys.path:
+        sys.path.append(setup["hpack"])
     *payloads, plain, first, again = buffers
     return GrpcLoad(
         target,

@@ -60,7 +60,8 @@ def _open(plan: Plan) -> WorkerSession:
     try:
         for part in range(parts):
             share = {**setup, "part": part}
-            workers.append(WorkerProcess(share, [packed], timeout=SLACK, module="tritonclient_worker", packages=True))
+            workers.append(WorkerProcess("tritonclient_worker", packages=True))
+            workers[-1].send(share, [packed], timeout=SLACK)
         await_connections(workers, plan.address, TritonclientEngine.name)
     except BaseException:
         close_all(workers)

@@ -22,6 +22,7 @@ from pytest_triton.load.description import (
 )
 from pytest_triton.load.encoding import encode_http, encode_http_sequence
 from pytest_triton.load.encoding_grpc import encode_grpc, encode_grpc_sequence, encode_headers
+from pytest_triton.load.idle import IdleWorkers
 from pytest_triton.load.process import WorkerProcess
 from pytest_triton.load.session import CONNECTING, SLACK, WorkerSession, await_connections
 from pytest_triton.load.validation import Validation
@@ -47,6 +48,7 @@ class WireEngine:
     def __init__(self, workers: int = 0) -> None:
         """``workers`` processes share a load; 0 leaves it to how busy they are."""
         self.workers = workers
+        self._idle = IdleWorkers()
 
     def refusal(self, load: Load) -> str | None:
         """Say why this engine cannot send ``load``, or None if it can."""
@@ -82,31 +84,35 @@ class WireEngine:
                 plan.address, secure=plan.tls is not None, headers=plan.headers, streaming=plan.load.streaming
             )
             setup["hpack"] = str(Path(hpack.__file__).parent.parent)
-        return _connect(plan, setup, payloads)
+        return self._connect(plan, setup, payloads)
 
-
-def _connect(plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSession:
-    """Start the workers, each with its share of the places, and wait until all are connected."""
-    places = _places(plan.load)
-    parts = min(max(plan.workers, 1), places)
-    with contextlib.ExitStack() as undo:
-        workers = []
-        for part in range(parts):
-            share = places // parts + (part < places % parts)
-            worker = WorkerProcess(
-                {**setup, "part": part, "parts": parts, "places": share, "channels": -(-share // _STREAMS)},
-                payloads,
-                timeout=SLACK,
-            )
-            undo.callback(worker.close)
-            workers.append(worker)
-        await_connections(workers, plan.address, WireEngine.name)
-        undo.pop_all()
-    concurrency = 0 if plan.load.open_loop else places
-    check = None
-    if plan.validate != "none":
-        check = Validation(plan.requests.requests, plan.load.protocol, len(workers), plan.tolerances)
-    return WorkerSession(workers, concurrency=concurrency, timeout=plan.timeout, headers=plan.headers, check=check)
+    def _connect(self, plan: Plan, setup: Message, payloads: list[Buffer]) -> WorkerSession:
+        """Give each worker its share of the places, and wait until all are connected."""
+        places = _places(plan.load)
+        parts = min(max(plan.workers, 1), places)
+        with contextlib.ExitStack() as undo:
+            workers = []
+            for part in range(parts):
+                share = places // parts + (part < places % parts)
+                shared = {**setup, "part": part, "parts": parts, "places": share, "channels": -(-share // _STREAMS)}
+                worker = self._idle.take() or WorkerProcess()
+                undo.callback(worker.close)
+                worker.send(shared, payloads, timeout=SLACK)
+                workers.append(worker)
+            await_connections(workers, plan.address, self.name)
+            undo.pop_all()
+        concurrency = 0 if plan.load.open_loop else places
+        check = None
+        if plan.validate != "none":
+            check = Validation(plan.requests.requests, plan.load.protocol, len(workers), plan.tolerances)
+        return WorkerSession(
+            workers,
+            concurrency=concurrency,
+            timeout=plan.timeout,
+            headers=plan.headers,
+            check=check,
+            keep=self._idle.keep,
+        )
 
 
 def _places(load: Load) -> int:

@@ -1,4 +1,4 @@
-"""The process that sends the load: driven by commands over a socket, sending on while it answers them.
+"""The process that sends loads: driven by commands over a socket, sending on while it answers them.
 
 Standard library only, so that it starts in a few hundredths of a second and nothing disturbs it. It is
 started by ``process.py`` and ends when its parent does.
@@ -23,6 +23,8 @@ from pytest_triton.load.setup import make_load
 _SECOND = 1_000_000_000
 _CHECK_PARENT = _SECOND
 _PIECE = 1 << 18
+_IDLE = 4.0
+"""Seconds that this waits for another load to send."""
 _LEAVING = _SECOND // 2
 """How long what is in flight may take to end when the parent has gone, in ns: less than the parent waits for us."""
 
@@ -42,19 +44,24 @@ class _Worker:
         self._cpu_mark = 0.0
         self._offered = self._dispatched = 0
 
-    def serve(self) -> None:
+    def serve(self, patience: float | None) -> bool:
+        """Send one load, from its description to its end; tell whether there may be another one.
+
+        After ``patience`` seconds without a description, none will come.
+        """
+        self._control.settimeout(patience)
         setup, payloads = self._receive()
         while setup is None:
             setup, payloads = self._receive()
         try:
-            load = make_load(setup, [bytes(payload) for payload in payloads], self._control.fileno())
+            self._load: Loop = make_load(setup, [bytes(payload) for payload in payloads], self._control.fileno())
             del payloads
-            load.open(setup["patience"])
+            self._load.open(setup["patience"])
         except OSError as error:
             self._control.sendall(b"".join(pack({"kind": "unreachable", "reason": describe(error)})))
-            return
-        self._load: Loop = load
-        # Nothing here makes reference cycles; the collector would only look for them at bad moments.
+            return False
+        self._offered = self._dispatched = 0
+        # Nothing makes reference cycles while a load runs; the collector would only look for them at bad moments.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -63,6 +70,11 @@ class _Worker:
             self._obey()
         except _ParentGone:
             self._leave()
+            return False
+        self._load.close()
+        del self._load
+        gc.unfreeze()
+        return True
 
     def _obey(self) -> None:
         load = self._load
@@ -81,6 +93,7 @@ class _Worker:
                 while not load.drained:
                     self._drive(time.monotonic_ns() + _CHECK_PARENT, drain=True)
                 self._hand_over()
+                return
 
     def _leave(self) -> None:
         """Let what is in flight end, as far as it does so soon.
@@ -175,10 +188,13 @@ class _Worker:
 
 
 def main() -> None:
-    """Serve one session. Arguments: the control socket's descriptor, the parent's process id."""
+    """Serve one session after another. Arguments: the control socket's descriptor, the parent's process id."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
     with socket.socket(fileno=int(sys.argv[1])) as control:
+        worker = _Worker(control, int(sys.argv[2]))
         try:
-            _Worker(control, int(sys.argv[2])).serve()
+            more = worker.serve(None)
+            while more:
+                more = worker.serve(_IDLE)
         except _ParentGone:
             return
