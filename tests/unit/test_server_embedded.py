@@ -1,6 +1,7 @@
 """What the embedded server needs, and what to say where it is missing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from pytest_triton.server.embedded import installation, libraries
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, Interpreter, find_installation
 from pytest_triton.server.embedded.libraries import advise_packages, require_libraries
-from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
+from pytest_triton.server.embedded.missing import (
+    advise_missing_backend,
+    advise_missing_package,
+    embedded_backends,
+)
 
 
 def interpreter_that_says(folder: Path, **answer: object) -> str:
@@ -155,3 +160,10 @@ def test_a_missing_package_is_explained():
     assert "/env/bin/python -m pip install" in said
     assert "'torch'" in said
     assert advise_missing_package("ValueError: no", Path("/env/bin/python")) == ""
+
+
+def test_the_readme_lists_every_backend():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| .* \| .* \|$", readme, re.MULTILINE)
+    assert sorted(set(rows) & {*embedded_backends()}) == list(embedded_backends())
+    assert f"The embedded server has the backends {', '.join(embedded_backends())}." in readme
