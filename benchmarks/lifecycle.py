@@ -22,23 +22,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 from switching import CONFIGURATION, PYTHON
 
 from pytest_triton.errors import PytestTritonError
+from pytest_triton.owner import Owner
 from pytest_triton.server import EmbeddedServer
 from pytest_triton.server.base import Server
 from pytest_triton.server.choice import choose
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.installation import find_installation
+from pytest_triton.server.supervisor import MARK, SHARED_MEMORY
 
 PARTS = ("start", "switch", "rounds", "loads")
 MEDIAN_OF = 5
 AT_A_TIME = 8
 SETTLE_WITHIN = 10.0
+COMPLETE = ("--disable-auto-complete-config",)
+"""For models whose configurations lack nothing: completing them takes a second each."""
 
 Times = dict[str, list[float]]
 Counts = dict[str, int]
@@ -98,6 +102,8 @@ def time_one(make: Callable[[], Server], times: Times) -> None:
             times["start to ready"].append(time.monotonic() - began)
             if loaded:
                 times["first load"].append(server.control.load("python0"))
+                if server.kind == "remote":
+                    server.control.unload("python0")
         finally:
             began = time.monotonic()
             server.stop()
@@ -121,15 +127,43 @@ def measure_starts(folder: Path, image: str) -> None:
             print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
 
 
+def own_processes() -> list[psutil.Process]:
+    """List the processes that have our folder for temporary files: all that began here, whoever their parents are."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == tempfile.gettempdir() and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def count_blocks() -> int:
+    """Count the blocks of shared memory, without those of servers that other processes own."""
+    names = [path.name for path in Path(SHARED_MEMORY).iterdir()]
+    others = set()
+    for name in names:
+        with suppress(OSError):
+            said = (Path(SHARED_MEMORY) / name).read_text(errors="replace") if name.endswith(MARK) else ""
+            owner = Owner.read(said.partition("\n")[0])
+            if owner is not None and owner.pid != os.getpid() and not owner.is_gone():
+                others.add(name.removesuffix(MARK))
+    return sum(not name.startswith(tuple(others)) for name in names)
+
+
 def count() -> Counts:
-    """Count what may be left: of this process and its children, in shared memory, among the temporary files."""
+    """Count what may be left: processes, their sockets, blocks of shared memory, files, and what this process has."""
+    processes = own_processes()
     return {
-        "processes": len(psutil.Process().children(recursive=True)),
+        "processes": len(processes),
         "threads": psutil.Process().num_threads(),
         "file descriptors": psutil.Process().num_fds(),
-        "blocks of shared memory": len(list(Path("/dev/shm").iterdir())),
+        "blocks of shared memory": count_blocks(),
         "temporary files": len(list(Path(tempfile.gettempdir()).iterdir())),
-        "listening sockets": sum(c.status == "LISTEN" for c in psutil.net_connections("tcp") if c.pid is not None),
+        "listening sockets": sum(
+            connection.status == psutil.CONN_LISTEN
+            for process in processes
+            for connection in process.net_connections("tcp")
+        ),
     }
 
 
@@ -140,7 +174,7 @@ def count_server(pid: int) -> Counts:
         "processes": len(server.children(recursive=True)),
         "threads": server.num_threads(),
         "file descriptors": server.num_fds(),
-        "blocks of shared memory": len(list(Path("/dev/shm").iterdir())),
+        "blocks of shared memory": count_blocks(),
         "resident memory, MiB": server.memory_info().rss >> 20,
     }
 
@@ -168,7 +202,7 @@ def run_rounds(folder: Path, rounds: int) -> None:
     repository = make_repository(folder / "rounds")
 
     def one() -> None:
-        server = EmbeddedServer(repository, output=folder)
+        server = EmbeddedServer(repository, output=folder, arguments=COMPLETE)
         try:
             server.start()
             server.control.load("python0")
@@ -184,7 +218,7 @@ def run_rounds(folder: Path, rounds: int) -> None:
 
 def run_loads(folder: Path, loads: int) -> None:
     """Load and unload models ``loads`` times on one embedded server."""
-    server = EmbeddedServer(make_repository(folder / "loads"), output=folder)
+    server = EmbeddedServer(make_repository(folder / "loads"), output=folder, arguments=COMPLETE)
     names = [f"python{number}" for number in range(AT_A_TIME)]
 
     def one(name: str) -> None:
