@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
 import subprocess
 import threading
@@ -56,7 +57,9 @@ def tls_proxy(
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if token and self.headers.get("Authorization") != f"Bearer {token}":
-                self.reply(401, b'{"error":"who are you?"}', {})
+                # As some do: what was sent comes back, and must not be shown.
+                said = json.dumps({"error": f"who are you, {self.headers.get('Authorization', 'nobody')}?"})
+                self.reply(401, said.encode(), {})
                 return
             onward = http.client.HTTPConnection(backend, timeout=60)
             passed = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 def decide(perf: TritonPerf, search: Search, case: Case, recorder: Recorder) -> Measurement:
     """Pick the winner, re-measure it and the default in turn, write its config.pbtxt, apply the SLO."""
     state, model = perf.state, case.candidate.model
+    if state.fixed:
+        raise MeasurementError(
+            f"{model}: nothing can be compared, for the server loads no configuration",
+            model=model,
+            hint="Start it with --model-control-mode=explicit.",
+        )
     state.progress.say("waiting for the search's candidates")
     records = resuming.gather(perf, search)
     if not records:

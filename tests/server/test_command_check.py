@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from python_models import write_model, write_repeat
+from serving import serve
+from tls import make_certificates, tls_proxy
 
 from pytest_triton.command import main
 
@@ -83,3 +86,41 @@ def test_a_model_that_takes_the_server_with_it_costs_the_others_nothing(reposito
     write_model(repository, "fine", dims="[ 1 ]")
     assert main(["check", "models"]) == 1
     assert "1 of 2 work: not deadly" in capsys.readouterr().out
+
+
+def test_a_model_that_never_answers_holds_nothing_up(repository, capsys):
+    write_model(repository, "asleep", initialize="import time; time.sleep(600)", dims="[ 1 ]")
+    write_model(repository, "corrupt", configuration="max_batch_sise: 8\n")
+    assert main(["check", "models", "--timeout", "0.5s"]) == 1
+    out = capsys.readouterr().out
+    assert "did not answer POST /v2/repository/models/asleep/load within 0.5 s" in out
+    assert "0 of 2 work: not asleep, corrupt" in out
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_a_running_server_is_asked_as_pytest_would_and_keeps_what_it_serves(repository, tmp_path, capsys, monkeypatch):
+    write_model(repository, "served", dims="[ 1 ]")
+    write_model(repository, "other", dims="[ 1 ]")
+    certificates = make_certificates(tmp_path)
+    monkeypatch.setenv("SERVER_TOKEN", "hunter2")
+    with (
+        serve(repository, tmp_path, "served") as server,
+        tls_proxy(server.endpoints.address("http"), certificates, token="hunter2") as address,
+    ):
+        header = "Authorization: Bearer env:SERVER_TOKEN"
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\ntriton_header = {header}\ntriton_ca = {certificates.ca}\n")
+        assert main(["check", "models", "--server", f"https://{address}"]) == 0
+        assert "2 of 2 work" in capsys.readouterr().out
+        assert server.control.model_ready("served")
+        assert not server.control.model_ready("other")
+        assert main(["check", "models", "--server", f"https://{address}", "--header", "Authorization: hunter3"]) == 3
+        refused = capsys.readouterr()
+    assert "who are you, ***?" in refused.err
+    assert "hunter" not in refused.out + refused.err
+
+
+@pytest.mark.parametrize("timeout", ["2", "0s", "soon"])
+def test_a_time_out_that_is_none_is_refused(timeout, repository, capsys):
+    write_model(repository, "fine", dims="[ 1 ]")
+    assert main(["check", "models", "--timeout", timeout]) == 2
+    assert f"--timeout {timeout}" in capsys.readouterr().err

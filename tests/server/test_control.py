@@ -7,6 +7,7 @@ from serving import serve
 
 from pytest_triton.errors import InputError, RequestError
 from pytest_triton.server import EmbeddedServer
+from pytest_triton.server.nvml import list_gpus
 
 DATATYPES = {
     "BOOL": np.array([[True, False, True]]),
@@ -47,41 +48,6 @@ def test_a_shape_that_the_model_does_not_take_is_told(embedded_server: EmbeddedS
         embedded_server.control.infer("identity", {"X": wrong}, {"X": "FP32"})
 
 
-def test_metadata_and_configuration_describe_the_model(embedded_server: EmbeddedServer):
-    metadata = embedded_server.control.metadata("identity")
-    assert [each["name"] for each in metadata["inputs"]] == ["X"]
-    configuration = embedded_server.control.configuration("identity")
-    assert configuration.name == "identity"
-    assert configuration.max_batch_size == 8
-    assert configuration.HasField("dynamic_batching")
-
-
-def test_statistics_count_what_was_sent(embedded_server: EmbeddedServer, send):
-    before = embedded_server.control.statistics("identity")
-    send(embedded_server.control, "identity")
-    send(embedded_server.control, "identity")
-    since = embedded_server.control.statistics("identity").since(before)
-    assert (since.success_count, since.inference_count, since.execution_count) == (2, 2, 2)
-    assert 0 < since.compute_infer_ns < since.success_ns
-
-
-def test_index_lists_loaded_and_unloaded_models(embedded_server: EmbeddedServer):
-    states = {entry["name"]: entry.get("state") for entry in embedded_server.control.index()}
-    assert states["identity"] == "READY"
-    assert "corrupt" in states
-
-
-def test_questions_about_an_unknown_model_are_refused(embedded_server: EmbeddedServer):
-    assert not embedded_server.control.model_ready("nobody")
-    for ask in (
-        embedded_server.control.configuration,
-        embedded_server.control.metadata,
-        embedded_server.control.statistics,
-    ):
-        with pytest.raises(RequestError, match="nobody"):
-            ask("nobody")
-
-
 def test_a_machine_without_gpu_has_no_gpu_figures(embedded_server: EmbeddedServer):
-    figures = embedded_server.control.gpu_figures()
-    assert (figures.memory is None) == (figures.utilization is None)
+    usage = embedded_server.usage()
+    assert (usage.gpu_memory is None) == (usage.gpu_memory_total is None) == (not list_gpus())

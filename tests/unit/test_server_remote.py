@@ -29,6 +29,8 @@ from pytest_triton.server.remote import RemoteServer
         ("grpcs://host:9001", Endpoints(None, "host:9001", tls=TLS())),
         ("http://host:8000,grpc://host:8001", Endpoints("host:8000", "host:8001")),
         ("grpcs://a:8001, https://b:8000", Endpoints("b:8000", "a:8001", tls=TLS())),
+        ("http://host,http://host/metrics", Endpoints("host:8000", metrics="host:8002")),
+        ("grpcs://host,https://host:9/metrics/", Endpoints(None, "host:443", "host:9", tls=TLS())),
     ],
 )
 def test_good_addresses(url: str, endpoints: Endpoints):
@@ -49,6 +51,9 @@ def test_good_addresses(url: str, endpoints: Endpoints):
         ("http://a:1,http://b:1", "two endpoints of one protocol"),
         ("http://a:1,https://b:1", "two endpoints of one protocol"),
         ("http://a:1,grpcs://b:1", "mixes TLS and plain connections"),
+        ("http://a:1/metrics", "names nothing but metrics"),
+        ("grpc://a:1/metrics", "is not the address of a server"),
+        ("http://a:1,http://b:2/metrics,http://c:2/metrics", "two endpoints of one protocol"),
     ],
 )
 def test_bad_addresses_say_what_to_write(url: str, message: str):
