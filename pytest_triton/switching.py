@@ -20,7 +20,7 @@ _IN_PLACE = ("instance_group", "version_policy")
 _COMPLETES_ITSELF = "auto_complete_config"
 _PYTHON = "python"
 _SCHEDULES = "openvino"
-"""The one of our backends that may choose a scheduler, as the official one; the others complete what is left out."""
+"""The one of our backends that puts back a scheduler that was taken out, as the official one does."""
 
 
 def count_instances(configuration: ModelConfig) -> int:
@@ -58,7 +58,6 @@ def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
     if not runs_in_python(server, configuration):
         return False
     if configuration.backend != _PYTHON:
-        batches = configuration.max_batch_size > 1 and configuration.WhichOneof("scheduling_choice") is None
-        return not (configuration.backend == _SCHEDULES and batches)
+        return configuration.backend != _SCHEDULES
     folder = server.repository / configuration.name if server.repository is not None else None
     return folder is not None and any(folder.rglob("*.py")) and not may_define(folder, _COMPLETES_ITSELF)

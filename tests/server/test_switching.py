@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from python_models import write_model
 from serving import serve
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.case import Candidate, Case, Load, Value
 from pytest_triton.deployment import Deployer
@@ -112,6 +113,15 @@ def test_what_completes_itself_is_always_completed(completing_server: EmbeddedSe
     for turn in "123":
         deployer.deploy(Candidate("completing", {"parameters.turn": turn}))
     assert server.options == {}
+
+
+@pytest.mark.parametrize(("backend", "alone"), [("onnxruntime", True), ("pytorch", True), ("openvino", False)])
+def test_of_our_backends_only_openvino_completes_what_is_complete(
+    repository: Path, tmp_path: Path, backend: str, alone: bool
+):
+    configuration = ModelConfig(name="m", backend=backend)
+    assert needs_no_completion(EmbeddedServer(repository, output=tmp_path), configuration) == alone
+    assert not needs_no_completion(RemoteServer("http://127.0.0.1:1"), configuration)
 
 
 def test_unloaded_first_when_asked(server: EmbeddedServer):
