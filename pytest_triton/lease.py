@@ -26,6 +26,8 @@ FOLDER = "pytest-triton-leases"
 """The folder with the locks of all users, in the one for temporary files."""
 _LOCKS = Path("/proc/locks")
 _POLL = 0.02
+_SOON = 1.0
+"""Seconds that are waited without a word: the measurements of other workers, and of other runs, are short."""
 
 
 class LeaseError(PytestTritonError):
@@ -44,7 +46,7 @@ def lease(
     """Hold ``gpus`` (UUID -> what a message calls it), or the CPU without any, for the ``with`` block.
 
     The kernel frees them when the process ends, however it ends. Whoever waits is next: a run of many measurements does
-    not keep another one out until its end. ``waiting`` is told once for each device that is not free at once, with who
+    not keep another one out until its end. ``waiting`` is told once for each device that is not free soon, with who
     holds it; others are told that it is this process, and its ``purpose``. The locks lie in ``folder``, by default one
     for all users. Raises ``LeaseError`` after ``timeout`` seconds.
     """
@@ -78,6 +80,7 @@ class _Device:
     tell: Callable[[str], None] | None
     purpose: str
     _lock: int = field(default=-1, init=False)
+    _began: float = field(default_factory=time.monotonic, init=False)
 
     @contextmanager
     def hold(self, *, shared: bool = False) -> Iterator[None]:
@@ -101,7 +104,7 @@ class _Device:
                 return
             except BlockingIOError:
                 pass
-            if self.tell is not None:
+            if self.tell is not None and time.monotonic() - self._began > _SOON:
                 self.tell(f"waiting for {self.name}: {self._holder()} measures on it")
                 self.tell = None
             if time.monotonic() > self.deadline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ from pytest_triton.server.gpus import GpuChoice, choose_gpus
 if TYPE_CHECKING:
     from pytest_triton.plugin.progress import ProgressLine
 
+_TOLD: pytest.StashKey[bool] = pytest.StashKey()
 _CHOSEN: pytest.StashKey[GpuChoice] = pytest.StashKey()
 
 
@@ -38,14 +39,31 @@ def hold(config: pytest.Config, progress: ProgressLine, subject: str) -> Iterato
     """Hold the devices while ``subject`` is measured. Raises ``LeaseError`` when they do not become free in time."""
     timeout = options.duration(config, "wait")
     assert timeout is not None
+
+    def tell(text: str) -> None:
+        progress.say(text)
+        if not progress.visible:
+            _write(config, f"triton: {text}")
+
     with lease(
         {gpu.uuid: f"GPU {gpu.index}" for gpu in chosen(config).gpus},
         timeout=timeout,
-        waiting=progress.say,
+        waiting=tell,
         folder=options.folder(config, "lease-folder"),
         purpose=f"pytest in {config.rootpath}, {subject}",
     ):
         yield
+
+
+def _write(config: pytest.Config, line: str) -> None:
+    """Write a line among the results, once: where no progress is shown, what else would say why nothing happens?"""
+    reporter, capture = (config.pluginmanager.getplugin(name) for name in ("terminalreporter", "capturemanager"))
+    if reporter is None or config.get_verbosity() < 0 or config.stash.get(_TOLD, False):
+        return
+    config.stash[_TOLD] = True
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        reporter.ensure_newline()
+        reporter.write_line(line)
 
 
 def busy(config: pytest.Config) -> bool:

@@ -199,7 +199,13 @@ class State:
         server = self._server.description if self._server is not None else ""
         engine = self._bench.engine.name if self._bench is not None else ""
         repository, _ = self._served
-        known = {"server": server, "triton": self._triton if server else "", "engine": engine}
+        gpus = devices.chosen(self.config).gpus if server else ()
+        known = {
+            "server": server,
+            "triton": self._triton if server else "",
+            "engine": engine,
+            "gpus": [str(gpu) for gpu in gpus],
+        }
         return {
             "server": server,
             "engine": engine,

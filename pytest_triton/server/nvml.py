@@ -39,6 +39,9 @@ class Gpu:
     name: str
     memory: int | None = None
 
+    def __str__(self) -> str:
+        return self.name if self.memory is None else f"{self.name} {self.memory // 2**20} MiB"
+
     @property
     def sliced(self) -> bool:
         """Whether it is a slice of a GPU."""

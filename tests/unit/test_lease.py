@@ -54,7 +54,7 @@ def test_a_held_device_is_waited_for_and_its_holder_named(tmp_path, hold):
     holder, told = hold("0"), []
     with (
         pytest.raises(LeaseError, match=rf"GPU 0 did not become free in time: process {holder.pid} \(test_it\) meas"),
-        lease({"0": "GPU 0"}, folder=tmp_path, timeout=0.2, waiting=told.append),
+        lease({"0": "GPU 0"}, folder=tmp_path, timeout=1.5, waiting=told.append),
     ):
         pass
     assert told == [f"waiting for GPU 0: process {holder.pid} (test_it) measures on it"]

@@ -1,8 +1,9 @@
-"""GPUs in real pytest sessions: NVML's answers are made up, and the server computes on the CPU all the same."""
+"""Devices in real pytest sessions. NVML's answers are made up, and the server computes on the CPU all the same."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from gpu_models import needs_gpu, write_gpu_model
 from gpus import GIB, H100, L4, install_fakes
 from python_models import write_model
 
+from pytest_triton.lease import lease
 from pytest_triton.results.place import Place
 from pytest_triton.results.store import Store
 
@@ -47,7 +49,7 @@ def gate(slo=""):
     return GATE.format(slo=slo)
 
 
-def test_what_a_gpu_did_is_measured_bounded_and_recorded(run_on):
+def test_what_a_gpu_did_is_measured_bounded_and_recorded(run_on, pytester):
     slo = 'gpu_memory="4GiB", gpu_utilization="30%", gpu_power="300W", energy_per_inference="100J", gpu_throttled="0%"'
     result, cases = run_on(gate(slo), [H100])
     result.assert_outcomes(passed=1)
@@ -56,6 +58,8 @@ def test_what_a_gpu_did_is_measured_bounded_and_recorded(run_on):
     assert measured["gpu_power"] == pytest.approx(250, rel=0.1)
     assert measured["energy_per_inference"] == pytest.approx(measured["gpu_power"] / measured["throughput"])
     assert (measured["gpu_clock"], measured["gpu_throttled"]) == (1.98e9, 0)
+    (record,) = Store(Place(path=pytester.path / ".triton" / "results.db")).history("identity")
+    assert record.fingerprint["gpus"] == ["NVIDIA H100 80GB HBM3 81920 MiB"]
 
 
 def test_a_throttled_gpu_makes_a_miss_inconclusive_and_is_told(run_on, pytester):
@@ -106,6 +110,18 @@ def test_workers_have_a_gpu_each_and_measure_at_once(run_on, repository):
     result, _ = run_on(TURNS, [H100, L4], "-n", "2", "--triton-smoke")
     result.assert_outcomes(passed=2)
     assert {path.name for path in repository.glob("GPU-*")} == {H100["uuid"], L4["uuid"]}
+
+
+def test_whoever_holds_the_device_is_named_and_waited_for_no_longer_than_asked(run, pytester):
+    with lease(folder=pytester.path / "leases", purpose="another run"):
+        result = run(gate(), "--triton-lease-folder=leases", "--triton-wait=1.5s")
+    result.assert_outcomes(errors=1)
+    holder = f"process {os.getpid()} (another run) measures on it"
+    # Among the results, not among what the test has written.
+    lines = [line for line in result.outlines if line.strip()]
+    waiting = lines.index(f"triton: waiting for the CPU: {holder}")
+    assert waiting < next(number for number, line in enumerate(lines) if line.startswith("=") and "ERRORS" in line)
+    result.stdout.fnmatch_lines([f"*LeaseError: the CPU did not become free in time: {holder}"])
 
 
 SEARCH = """
