@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 from gpus import GIB, H100, L4, install_fakes
@@ -15,6 +17,7 @@ from pytest_triton.server.base import Endpoints
 from pytest_triton.server.gpu import read_gpu_figures
 from pytest_triton.server.gpu_watch import GpuSource, GpuWatch, choose_source
 from pytest_triton.server.gpus import GpuChoice, choose_gpus
+from pytest_triton.server.remote import RemoteServer
 from pytest_triton.server.usage import read_quota
 
 SLICES = [
@@ -217,6 +220,31 @@ def test_tritons_metrics_are_read():
     assert figures.utilization == pytest.approx(0.3)
     assert figures.power == pytest.approx(75.222)
     assert figures.energy == pytest.approx(9700.44)
+
+
+def test_a_running_server_tells_of_its_gpus_by_its_metrics(monkeypatch):
+    monkeypatch.delenv("FAKE_GPUS", raising=False)
+    asked = []
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(METRICS.encode())
+
+        def log_message(self, format, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Metrics) as endpoint:
+        Thread(target=endpoint.serve_forever, daemon=True).start()
+        at = f"127.0.0.1:{endpoint.server_port}"
+        server = RemoteServer(f"grpc://127.0.0.1:1,http://{at}/metrics", headers={"Authorization": "Bearer x"})
+        assert server.usage().gpu_memory == 617611264 + 974913536
+        assert server.gpu_source.read().power == pytest.approx(75.222)
+        endpoint.shutdown()
+    assert asked == [("/metrics", "Bearer x")] * 2
+    assert RemoteServer("http://127.0.0.1:1").gpu_source is None
 
 
 @pytest.mark.parametrize("text", ["", "nv_cpu_utilization 0.5\n", 'nv_gpu_utilization{gpu_uuid="a"} nan\n', "<html>"])
