@@ -13,8 +13,6 @@ _OFFICIAL = frozenset(
         "dali",
         "fil",
         "identity",
-        "openvino",
-        "pytorch",
         "repeat",
         "square",
         "tensorflow",
