@@ -22,7 +22,7 @@ from pytest_triton.server.gpu_watch import GpuWatch
 from pytest_triton.slo import SLO, Bound
 from pytest_triton.statistics import steady_start
 from pytest_triton.validity import client_share
-from pytest_triton.verdict import Outcome, judge, requests_for_first_look
+from pytest_triton.verdict import Outcome, is_out_of_reach, judge, requests_for_first_look
 from pytest_triton.verification import Reference
 from pytest_triton.windows import merge
 
@@ -43,6 +43,9 @@ class Effort:
     The warm-up lasts at least ``warmup`` seconds and ``warmup_requests`` per connection, at most
     ``warmup_limit``. The measurement lasts at least ``seconds`` and ``requests`` requests; without a verdict by
     then it is extended, at most to ``limit``. At 200/s a p95 is looked at twice within 5 s, warm-up included.
+
+    With ``gives_up`` the last look is left out where it would hardly decide (see ``is_out_of_reach``). That makes no
+    PASS or FAIL wrong, but may leave one open.
     """
 
     warmup: float = 1.0
@@ -52,6 +55,7 @@ class Effort:
     requests: int = 60
     limit: float = 60.0
     looks: int = 4
+    gives_up: bool = False
 
 
 SMOKE = Effort(warmup=0.0, warmup_requests=1, warmup_limit=1.0, seconds=0.2, requests=1, limit=2.0, looks=1)
@@ -249,7 +253,9 @@ class _Run:
             measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break
-            # The last look waits for all the time there is: nothing is given up early.
+            if effort.gives_up and look == effort.looks - 1 and is_out_of_reach(measurement, slo, limit):
+                break
+            # The last look waits for all the time there is.
             requests = 2 * measurement.requests
             seconds = 2 * seconds if cycle else effort.seconds
         return measurement

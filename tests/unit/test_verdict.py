@@ -13,7 +13,7 @@ from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.metrics import Estimate
 from pytest_triton.observation import Trace
 from pytest_triton.slo import SLO
-from pytest_triton.verdict import Outcome, Verdict, judge, requests_for_first_look
+from pytest_triton.verdict import Outcome, Verdict, is_out_of_reach, judge, requests_for_first_look
 
 PASS, FAIL, INCONCLUSIVE, ERROR = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.ERROR
 
@@ -316,3 +316,32 @@ def test_json_has_a_row_per_bound() -> None:
     assert [(row["metric"], row["outcome"]) for row in rows["checks"]] == [("p99", "PASS"), ("throughput", "FAIL")]
     assert rows["checks"][0]["limit"] == pytest.approx(0.08)
     assert rows["checks"][0]["margin"] > 0 > rows["checks"][1]["margin"]
+
+
+# 3,000 requests in 41 s, exactly 5 % of which take longer than 25 ms.
+ON_THE_BOUND = np.tile(np.append(np.linspace(0.001, 0.0249, 95), np.linspace(0.0251, 0.03, 5)), 30)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit", "hopeless"),
+    [
+        ({"p95": "25ms"}, 60.0, True),
+        # About 3,000 requests more would show that it is missed: there is time for 1,400, or for 30.
+        ({"p95": "24.8ms"}, 60.0, False),
+        ({"p95": "24.8ms"}, 41.5, True),
+        # One that may still be missed would end it; one that may still be kept would not.
+        ({"p99": "29ms", "p95": "24.8ms"}, 60.0, False),
+        ({"p99": "29ms", "p95": "25.2ms"}, 60.0, True),
+        ({"p95": "1s"}, 60.0, False),
+        ({"p95": "1ms"}, 60.0, False),
+    ],
+)
+def test_what_lies_on_a_bound_is_out_of_reach(limits: dict[str, object], limit: float, hopeless: bool) -> None:
+    shuffled = np.random.default_rng(1).permutation(ON_THE_BOUND)
+    assert is_out_of_reach(measured(shuffled), SLO.parse(limits), limit) is hopeless
+
+
+def test_of_failures_it_is_not_known_what_it_takes() -> None:
+    some = measured(exponential(600), failed=(1, 200, 400))
+    assert verdict(some, error_rate="1%").outcome is INCONCLUSIVE
+    assert not is_out_of_reach(some, SLO.parse({"error_rate": "1%"}), 60.0)
