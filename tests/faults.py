@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -113,6 +114,16 @@ def test_search(triton_perf):
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: its exit status, what it wrote, what it knew when it was ``struck``, what is left of it."""
+
+    status: int
+    text: str
+    struck: dict[str, Any]
+    left: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """A model with performance tests, in ``folder``, run with ``arguments``; ``tmp`` is for all temporary files."""
 
@@ -132,13 +143,9 @@ class Project:
         write_model(self.folder / "models", "identity", dims="[ 4 ]")
         (self.folder / "models" / "identity" / "test_identity.py").write_text(TESTS)
 
-    def end_at(self, stage: str, ending: signal.Signals) -> str:
-        """Run the tests, which end with ``ending`` at ``stage``, and see what is left and what was kept.
-
-        Returns what pytest wrote.
-        """
-        where = f"{ending.name} at {stage}"
-        struck, before = self.folder / "struck.json", self.count_records()
+    def run(self, stage: str, ending: signal.Signals) -> Ended:
+        """Run the tests; the process that comes to ``stage`` first gets ``ending``."""
+        struck = self.folder / "struck.json"
         struck.unlink(missing_ok=True)
         environment = {**os.environ, "TMPDIR": str(self.tmp), "FAULT_STAGE": stage, "FAULT_ENDING": str(int(ending))}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--triton-smoke", *self.arguments]
@@ -153,21 +160,30 @@ class Project:
             )
             status = process.wait(TIMEOUT)
         text = (self.folder / "output.txt").read_text()
-        assert struck.exists(), f"{where} was not reached:\n{text}"
-        said = json.loads(struck.read_text())
-        assert status != 0, f"{where}:\n{text}"
+        assert struck.exists(), f"{stage} was not reached:\n{text}"
+        return Ended(status, text, json.loads(struck.read_text()), self.wait_for_end(process.pid))
+
+    def end_at(self, stage: str, ending: signal.Signals) -> str:
+        """Run the tests, which end with ``ending`` at ``stage``, and see what is left and what was kept.
+
+        Returns what pytest wrote.
+        """
+        before = self.count_records()
+        ended = self.run(stage, ending)
+        where = f"{ending.name} at {stage}: {ended}"
+        assert ended.left == [], where
         if ending is not signal.SIGINT:
-            assert status == -ending, f"{where}: {status}\n{text}"
-        elif stage != "report":
-            assert status == pytest.ExitCode.INTERRUPTED, f"{where}: {status}\n{text}"
-        left = self.wait_for_end(process.pid)
-        assert left == [], f"{where} has left {left}"
+            assert ended.status == -ending, where
+        elif stage == "report":
+            assert ended.status != 0, where
+        else:
+            assert ended.status == pytest.ExitCode.INTERRUPTED, where
         # What was finished when the signal came is kept, and nothing that was not.
         kept = self.count_records() - before
-        assert said["records"] <= kept <= said["records"] + 1, f"{where}: {kept} records, {said}"
+        assert ended.struck["records"] <= kept <= ended.struck["records"] + 1, f"{kept} records, {where}"
         if stage == "report":
-            assert said["status"] == 0, f"{where}:\n{text}"
-        return text
+            assert ended.struck["status"] == 0, where
+        return ended.text
 
     def count_records(self) -> int:
         """Read all records of the model, which fails for half of one, and count them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,3 +24,13 @@ def test_nothing_is_left_whenever_and_however_a_run_ends(tmp_path: Path, argumen
                 # Ctrl-C shows what was measured before.
                 assert "Concurrency: 1, throughput: " in texts[0]
                 assert "Traceback" not in texts[0]
+
+
+def test_a_worker_that_is_killed_leaves_nothing_and_the_others_go_on(tmp_path: Path):
+    project = Project(tmp_path, ("-n", "2", "-k", "test_gate"))
+    project.write()
+    ended = project.run("measurement", signal.SIGKILL)
+    assert ended.left == []
+    assert "1 failed, 1 passed" in ended.text
+    assert "crashed while running 'models/identity/test_identity.py::test_gate[c2]'" in ended.text
+    assert project.count_records() == 1
