@@ -13,6 +13,7 @@ from pytest_triton.server.nvml import Gpu, list_gpus, trouble
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ALL, _NONE = "all", "none"
 _WORD = re.compile(r"\d+(:\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+")
+_REFUSALS = ("no GPUs are available", "unsupported gpu id")
 _HINT = "Write all, none, or GPUs as nvidia-smi -L lists them: --triton-gpus=0,1, GPU-..., MIG-..., or 0:1 for a slice."
 
 
@@ -73,6 +74,20 @@ def choose_gpus(wanted: str = "", environment: Mapping[str, str] | None = None) 
     if not wanted:
         return GpuChoice(present if left is None else _visible(left, present))
     return GpuChoice(tuple(dict.fromkeys(gpu for word in _words(wanted) for gpu in _find(word, present))), True)
+
+
+def advise_gpus(reason: str, choice: GpuChoice) -> str:
+    """Say what to do about a ``reason`` of Triton's for refusing a model that has to do with its GPUs, or ""."""
+    if not any(sign in reason for sign in _REFUSALS):
+        return ""
+    if choice.gpus:
+        shown = ", ".join(f"{number} is {gpu}" for number, gpu in enumerate(choice.gpus))
+        return (
+            f"This server sees: {shown}. --triton-gpus says which; with pytest-xdist, each worker has one only."
+        )
+    if choice.restricted:
+        return "--triton-gpus=none hides them; drop it, or give the model KIND_CPU."
+    return f"There is no GPU here ({trouble() or 'CUDA_VISIBLE_DEVICES hides them'}): give the model KIND_CPU."
 
 
 def _words(wanted: str) -> list[str]:

@@ -16,7 +16,7 @@ from pytest_triton.server.arguments import LaunchArguments, make_arguments, spli
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.gpu_watch import GpuSource, add_gpu_memory, choose_source
-from pytest_triton.server.gpus import GpuChoice, choose_gpus
+from pytest_triton.server.gpus import GpuChoice, advise_gpus, choose_gpus
 from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
 from pytest_triton.server.ports import LOOPBACK
@@ -233,7 +233,7 @@ class OwnServer(ABC):
             self._launched.endpoints.address("http"),
             log=self.log,
             check=self._check_patiently,
-            advise=self._advise,
+            advise=lambda reason: advise_gpus(reason, gpus) or self._advise(reason),
         )
         self._gpu_source = choose_source(gpus, self._launched.endpoints)
         problem = wait_until_ready(

@@ -16,7 +16,7 @@ from pytest_triton.server import nvml
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.gpu import read_gpu_figures
 from pytest_triton.server.gpu_watch import GpuSource, GpuWatch, choose_source
-from pytest_triton.server.gpus import GpuChoice, choose_gpus
+from pytest_triton.server.gpus import GpuChoice, advise_gpus, choose_gpus
 from pytest_triton.server.remote import RemoteServer
 from pytest_triton.server.usage import read_quota
 
@@ -136,6 +136,18 @@ def test_processes_share_several_gpus_out(monkeypatch):
     alone = choose_gpus("0")
     assert alone.share(1, of=2) == alone
     assert GpuChoice().share(1, of=2) == GpuChoice()
+
+
+def test_a_model_that_asks_for_a_gpu_which_its_server_does_not_see(monkeypatch):
+    install_fakes(monkeypatch, H100, L4)
+    none = "instance group one_0 of model one has kind KIND_GPU but no GPUs are available"
+    other = (
+        "instance group two_0 of model two specifies invalid or unsupported gpu id 1. GPUs with at least"
+    )
+    assert "This server sees: 0 is NVIDIA L4 24576 MiB." in advise_gpus(other, choose_gpus("1"))
+    assert "--triton-gpus=none hides them" in advise_gpus(none, choose_gpus("none"))
+    assert "(CUDA_VISIBLE_DEVICES hides them)" in advise_gpus(none, choose_gpus("", {"CUDA_VISIBLE_DEVICES": ""}))
+    assert advise_gpus("no such file", choose_gpus()) == ""
 
 
 def test_figures_of_several_gpus_are_added_up(monkeypatch):
