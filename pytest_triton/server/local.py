@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pytest_triton.errors import OptionError, ServerUnavailable
 from pytest_triton.server.gpus import GpuChoice
+from pytest_triton.server.own import START_TIMEOUT
 from pytest_triton.server.ports import LOOPBACK
-from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
+from pytest_triton.server.process import ChildServer, Launch
 
 PROGRAM = "tritonserver"
 OPTION = "--triton-server-path"

@@ -10,6 +10,7 @@ from pytest_triton.errors import RepositoryError
 from pytest_triton.repository.contents import Entry, read_contents
 
 _PIECE = 1 << 20
+_CACHE = "__pycache__"
 _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -19,8 +20,16 @@ def pack_repository(repository: Path, under: PurePosixPath) -> Iterator[bytes]:
     Raises ``RepositoryError`` for what cannot be copied: links out of the repository, files that change meanwhile.
     """
     yield _folder(under)
+    blocked = set()
     for entry in read_contents(repository):
+        if _CACHE in entry.name.parts:
+            continue
         yield from _pack(entry, under / entry.name)
+        if entry.name.suffix == ".py" and entry.name.parent not in blocked:
+            blocked.add(entry.name.parent)
+            # A file where Python would make its cache. With that Triton would take a model that was loaded for changed,
+            # and reload what it could have changed in place.
+            yield _header(tarfile.TarInfo(str(under / entry.name.parent / _CACHE)))
     yield _END
 
 

@@ -139,7 +139,7 @@ class Container:
 
         # Whoever ends the container closes the socket under our hands.
         with suppress(OSError, ValueError), self._log.open("ab", buffering=0) as log:
-            for _, piece in frames_iter(self._socket, tty=False):
+            for _, piece in frames_iter(self._socket, tty=False):  # type: ignore[no-untyped-call]
                 log.write(piece)
 
     def _wait(self) -> None:
@@ -149,7 +149,7 @@ class Container:
 
         try:
             # Without a bound: it runs for as long as it runs.
-            answer = self._engine.client.api.wait(self._name, timeout=None)  # type: ignore[arg-type]
+            answer = self._engine.client.api.wait(self._name, timeout=None)
             code = int(answer["StatusCode"])
         except (DockerException, RequestException, OSError):
             code = UNKNOWN

@@ -110,6 +110,8 @@ def explain(error: APIError, what: str, *, image: str = "") -> ServerUnavailable
         hint = "The driver does not fit the image: update it, or name an older image with --triton-image."
     elif "executable file not found" in said or "no such file or directory" in said:
         hint = f"Is {image} an image with Triton in it, and with a shell? Name one with --triton-image."
+    elif "invalid reference format" in said:
+        hint = "An image is named as in --triton-image=nvcr.io/nvidia/tritonserver:26.08-py3."
     elif "unable to find user" in said or "no matching entries in passwd" in said:
         hint = "--user in --triton-docker-args names a user of the image, or a number."
     elif "no space left on device" in said:

@@ -41,7 +41,7 @@ def _pull(engine: Engine, name: str, tell: Callable[[str], None]) -> None:
     from docker.utils import parse_repository_tag
 
     repository, tag = parse_repository_tag(name)
-    progress = _Pull()
+    progress = Pull()
     told = 0.0
     tell(f"pulling {name}")
     with asking(engine, f"pull the image {name}"):
@@ -53,11 +53,12 @@ def _pull(engine: Engine, name: str, tell: Callable[[str], None]) -> None:
                 if time.monotonic() - told > _TELL_EVERY:
                     told = time.monotonic()
                     tell(f"pulling {name}{progress}")
+            tell(f"pulled {name}{progress}")
         except APIError as error:
             raise _no_image(name, str(error.explanation or error)) from error
 
 
-class _Pull:
+class Pull:
     """How far a pull is: what is downloaded and unpacked of the layers known so far."""
 
     def __init__(self) -> None:

@@ -39,10 +39,13 @@ class ContainerOptions:
     network: str = ""
 
 
-def parse_options(text: str, environment: Mapping[str, str] = os.environ) -> ContainerOptions:
+def parse_options(
+    text: str, environment: Mapping[str, str] = os.environ, *, limits: Mapping[str, str] = ULIMITS
+) -> ContainerOptions:
     """Read options of ``docker run``, over several lines or in one, with what Triton recommends where they are silent.
 
-    A variable without a value (``--env TOKEN``) takes that of ``environment``. Raises ``OptionError``.
+    ``limits`` are the recommended ones. A variable without a value (``--env TOKEN``) takes that of ``environment``.
+    Raises ``OptionError``.
     """
     try:
         words = shlex.split(text, comments=True)
@@ -78,7 +81,7 @@ def parse_options(text: str, environment: Mapping[str, str] = os.environ) -> Con
         create.setdefault("shm_size", SHM_SIZE)
     if found["gpus"]:
         create["device_requests"] = [_gpus(found["gpus"])]
-    create["ulimits"] = _ulimits(found["ulimit"])
+    create["ulimits"] = _ulimits(found["ulimit"], limits)
     return ContainerOptions(create, found["network"] or "")
 
 
@@ -231,11 +234,11 @@ def _gpus(text: str) -> Any:
     return DeviceRequest(count=-1 if plain == "all" else int(plain), capabilities=capabilities)
 
 
-def _ulimits(words: Sequence[str]) -> list[Any]:
+def _ulimits(words: Sequence[str], recommended: Mapping[str, str]) -> list[Any]:
     """Return limits as the SDK takes them; ``words`` are NAME=SOFT[:HARD]."""
     from docker.types import Ulimit
 
-    limits = {**ULIMITS, **dict(_split("--ulimit", each, "=") for each in words)}
+    limits = {**recommended, **dict(_split("--ulimit", each, "=") for each in words)}
     made = []
     for name, value in limits.items():
         soft, _, hard = value.partition(":")

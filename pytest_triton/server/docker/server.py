@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from pytest_triton.server.docker.container import Container
 from pytest_triton.server.docker.engine import USAGE_TIMEOUT, Engine, connect
 from pytest_triton.server.docker.image import OFFICIAL, find_image
 from pytest_triton.server.docker.network import Network, choose_network
-from pytest_triton.server.docker.options import ContainerOptions, parse_options
+from pytest_triton.server.docker.options import ULIMITS, ContainerOptions, parse_options
 from pytest_triton.server.docker.owners import remove_abandoned
 from pytest_triton.server.docker.sight import is_same_folder
 from pytest_triton.server.docker.usage import measure_usage
@@ -32,6 +32,7 @@ PROGRAM = "tritonserver"
 REPOSITORY = PurePosixPath("/models")
 ALIASES = PurePosixPath("/pytest-triton/aliases")
 _EVERYWHERE = "0.0.0.0"
+_LIMITED = "setting rlimit"
 _UNSEEN = ("bind source path does not exist", "no such file or directory")
 _NO_SHARED_MEMORY = ("--shm-size", "No space left on device", "shared memory pool")
 
@@ -64,6 +65,7 @@ class DockerServer(OwnServer):
         self._engine: Engine | None = None
         self._figures: Engine | None = None
         self._container = ContainerOptions()
+        self._limits: Mapping[str, str] = ULIMITS
         self._image: Image | None = None
         self._network: Network | None = None
         self._copied: bool | None = None
@@ -97,8 +99,10 @@ class DockerServer(OwnServer):
                 hint="Drop it: what Triton writes is kept as server.log.",
             )
         self._name = name
-        self._container = parse_options(self._container_text)
+        self._container = parse_options(self._container_text, limits=self._limits)
         self._engine = connect()
+        # By a connection of its own, which does not wait long: a measurement goes on meanwhile.
+        self._figures = connect(timeout=USAGE_TIMEOUT)
         self._image = find_image(self._engine, self._image_name, self._tell)
         self._network = choose_network(self._engine, self._container.network)
         # What is published reaches the container from its own network, never from its loopback.
@@ -111,8 +115,16 @@ class DockerServer(OwnServer):
         container = Container(self._engine, name, self._output_file)
         self._running = container
         self._create(container, launched)
-        container.put("/", pack_folder(ALIASES.relative_to("/")))
-        container.start(self._image_name)
+        try:
+            container.start(self._image_name)
+        except ServerUnavailable as error:
+            if not self._limits or _LIMITED not in error.problem:
+                raise
+            # What is recommended only may be more than the engine itself is allowed, above all a rootless one.
+            self._limits = {}
+            self._container = parse_options(self._container_text, limits=self._limits)
+            container.end(grace=0)
+            self._run(name, launched)
 
     def _create(self, container: Container, launched: LaunchArguments) -> None:
         """Create the container with the repository in it: mounted where the engine sees it, else copied."""
@@ -121,6 +133,7 @@ class DockerServer(OwnServer):
         assert self._engine is not None
         settings = self._settings(launched)
         command = [*self._program(), *launched.words]
+        aliases = pack_folder(ALIASES.relative_to("/"))
         if not self._copied:
             mount = Mount(str(REPOSITORY), str(self._repository), type="bind", read_only=True)
             mounted = {**settings, "mounts": [mount]}
@@ -135,11 +148,13 @@ class DockerServer(OwnServer):
                 seen = False
             self._copied = not seen
             if seen:
+                container.put("/", aliases)
                 return
             container.end(grace=0)
         container.create(self._image_name, command, settings)
         self._tell(f"copying {self._repository} into the container")
         container.put("/", pack_repository(self._repository, REPOSITORY.relative_to("/")))
+        container.put("/", aliases)
 
     def _program(self) -> list[str]:
         """Return what the image is started with, and the program unless that is it."""
@@ -184,12 +199,11 @@ class DockerServer(OwnServer):
 
     def _measure(self) -> ResourceUsage:
         assert isinstance(self._running, Container)
-        # By a connection of its own, which does not wait: a measurement goes on meanwhile.
-        self._figures = self._figures or connect(timeout=USAGE_TIMEOUT)
+        assert self._figures is not None
         return measure_usage(self._figures, self._running.name)
 
     def _advise_start(self, lines: Sequence[str]) -> str:
-        if any(f"{PROGRAM}: not found" in line for line in lines):
+        if any(line.endswith((f"{PROGRAM}: not found", f"{PROGRAM}: command not found")) for line in lines):
             return f"{self._image_name} has no {PROGRAM} on its PATH: name an image of Triton's with --triton-image."
         return ""
 

@@ -31,7 +31,7 @@ def is_same_folder(engine: Engine, container: str, inside: PurePosixPath, folder
         except NotFound:
             return False
         # It would go on with the whole file.
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
     status = newest.stat()
     return (
         int(found["size"]) == status.st_size

@@ -11,8 +11,9 @@ from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
 from pytest_triton.server.gpus import GpuChoice
+from pytest_triton.server.own import START_TIMEOUT
 from pytest_triton.server.ports import LOOPBACK
-from pytest_triton.server.process import START_TIMEOUT, ChildServer, Launch
+from pytest_triton.server.process import ChildServer, Launch
 
 
 class EmbeddedServer(ChildServer):
