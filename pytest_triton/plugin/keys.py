@@ -16,7 +16,7 @@ RECORDS: pytest.StashKey[list[Record]] = pytest.StashKey()
 """With an item: the records of its calls."""
 PLAN = "_triton_plan"
 """The fixture that carries what a test measures."""
-TURNS = "one measurement at a time"
+TURNS = "one measurement at a time on a device"
 """What the header says of the lease on a device, which the workers of xdist and other runs wait for, too."""
 MARKERS = {
     "triton_model": "triton_model(name): the model to measure. Default: the model whose folder the test file lies in.",
