@@ -8,6 +8,9 @@ from functools import reduce
 from pytest_triton.observation import ServerStatistics
 from pytest_triton.server.base import Control
 
+_MISSING, _MISSING_SHARE = 20, 0.1
+"""So many requests may be answered just before a server is asked what it has counted, and just after."""
+
 Composing = Mapping[str, ServerStatistics]
 """Statistics of the models that one model calls, by name."""
 
@@ -49,6 +52,17 @@ class Counting:
             if each.success_count + each.fail_count > 0 and name not in self._apart
         }
         return own, {name: each for name, each in called.items() if not ensemble_steps(self._control, name)}, apart
+
+
+def is_one_of_several(counted: ServerStatistics, stretches: Iterable[ServerStatistics], succeeded: int) -> bool:
+    """Say whether ``counted`` is not of the one server that answered the ``succeeded`` requests.
+
+    ``stretches`` are what was counted in parts of that time. Where several servers share an address, now one and now
+    another says what it has counted: too little of it, or less than was counted before.
+    """
+    if succeeded - counted.success_count > max(_MISSING, _MISSING_SHARE * succeeded):
+        return True
+    return any(each.success_count < 0 for each in (counted, *stretches))
 
 
 def ensemble_steps(control: Control, model: str) -> tuple[str, ...]:

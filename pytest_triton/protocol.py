@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_triton.case import Case
-from pytest_triton.composing import Counting
+from pytest_triton.composing import Counting, is_one_of_several
 from pytest_triton.deployment import Deployer, Deployment
 from pytest_triton.load import WireEngine
 from pytest_triton.load.base import Engine, LoadSession
 from pytest_triton.measurement import Measurement, measure_trace
 from pytest_triton.neighbours import Neighbours, add_beside, measure_beside
-from pytest_triton.observation import ResourceUsage, Stretch, Trace
+from pytest_triton.observation import OK, ResourceUsage, Stretch, Trace
 from pytest_triton.opening import cycle_of, most_workers, open_load, under_way
 from pytest_triton.series import so_far
 from pytest_triton.server.base import Server
@@ -26,6 +26,9 @@ from pytest_triton.verdict import Outcome, is_out_of_reach, judge, requests_for_
 from pytest_triton.verification import Reference
 from pytest_triton.windows import merge
 
+_SEVERAL = (
+    "several servers share the address, and only one of them has loaded the configuration: name that one's own address"
+)
 _ROOM_FOR_CLIENT = 0.75
 """Share of a core from which on the load is shared by more processes, if there are cores for them."""
 _SLICE = 0.5
@@ -235,11 +238,15 @@ class _Run:
             if look == 1:
                 self._wait_for(neighbours, session, limit, traces)
             counted, composing, apart = counting.look()
+            trace = merge(traces)
+            several = self.server.kind == "remote" and is_one_of_several(
+                counted, [stretch.statistics for stretch in self.stretches], int((trace.status == OK).sum())
+            )
             measurement = measure_trace(
-                merge(traces),
+                trace,
                 batch_size=self.case.load.batch_size,
-                statistics=counted,
-                composing=composing,
+                statistics=None if several else counted,
+                composing={} if several else composing,
                 slo=slo.on(),
                 before=usage_before,
                 after=self.usage(),
@@ -249,7 +256,9 @@ class _Run:
             )
             others = measure_beside(neighbours.traces(), apart, self.case.beside, slo)
             measurement = add_beside(measurement, others, self.wanted)
-            measurement = replace(measurement, stretches=tuple(self.stretches))
+            measurement = replace(measurement, stretches=() if several else tuple(self.stretches))
+            if several and self.case.candidate.patch:
+                measurement = measurement.add_problem(_SEVERAL)
             measurement = replace(measurement, looks=look, limit=limit if effort.looks > 1 and slo.bounds else 0.0)
             if _settled(measurement, slo) or measurement.seconds >= limit or session.hopeless:
                 break

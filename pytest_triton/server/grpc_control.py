@@ -65,6 +65,8 @@ class GrpcControl:
         try:
             answer = self._stub.ServerLive(request, timeout=PROBE_TIMEOUT, metadata=self._metadata)
         except grpc.RpcError as error:
+            if error.code().name == _LATE:
+                return f"no answer within {PROBE_TIMEOUT:g} s"
             return f"{self._details(error)}. {advise_access(error.code().name)}".rstrip(". ")
         return "" if answer.live else "it says that it is not live"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_triton.errors import OptionError, ServerDied, ServerUnavailable
+from pytest_triton.errors import OptionError, RequestError, ServerDied, ServerUnavailable
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.address import parse_endpoints
 from pytest_triton.server.base import Control, Endpoints
@@ -106,7 +106,10 @@ class RemoteServer:
                 hint="It may still load its models, or one has failed: read its log.",
             )
         self._require_metrics()
-        self._version = str(self._control.server_metadata().get("version", ""))
+        try:
+            self._version = str(self._control.server_metadata()["version"])
+        except (RequestError, LookupError, TypeError, ValueError) as error:
+            raise ServerUnavailable(f"what answers at {self._url} is no Triton", hint=self._advise("")) from error
 
     def _require_metrics(self) -> None:
         """Raise ``ServerUnavailable`` where an endpoint of metrics is named that is none."""
@@ -167,7 +170,8 @@ class RemoteServer:
         if "CERTIFICATE_VERIFY_FAILED" in trouble:
             return "Whom to trust is named with --triton-ca=PATH, the PEM file of a certificate authority."
         if trouble.startswith("HTTP status"):
-            return "What answers there is no Triton's HTTP endpoint, or stands before it."
+            told = any(sign in trouble for sign in ("--triton-header", "A proxy answers"))
+            return "" if told else "What answers there is no Triton's HTTP endpoint, or stands before it."
         if trouble.startswith("no answer within"):
             return "It may be overloaded, or something between here and there drops what is sent."
         protocol, port = ("HTTP", 8000) if self._endpoints.http is not None else ("gRPC", 8001)

@@ -112,6 +112,10 @@ def ask(
         return Reply(response.status, content, said, secrets)
     except TimeoutError as error:
         raise Unreachable(f"no answer within {timeout:g} s", timed_out=True) from error
+    except http.client.BadStatusLine as error:
+        # One that is empty is a connection that was closed, which the error says in words.
+        reason = "what comes back is not HTTP" if not isinstance(error, OSError) else str(error)
+        raise Unreachable(reason) from error
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(mask(str(error), secrets) or type(error).__name__) from error
     finally:

@@ -22,7 +22,9 @@ def test_it_has_the_backends_that_it_was_installed_with(python_models: Path, tmp
     program = install_triton(tmp_path / "opt" / "tritonserver")
     link = tmp_path / "tritonserver"
     link.symlink_to(program)
-    server = LocalServer(python_models, output=tmp_path, program=str(link), arguments=["--disable-auto-complete-config"])
+    server = LocalServer(
+        python_models, output=tmp_path, program=str(link), arguments=["--disable-auto-complete-config"]
+    )
     server.start()
     try:
         assert str(program) in server.description

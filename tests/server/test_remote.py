@@ -1,19 +1,27 @@
 """A server that someone else started: who it is, who we are, and what is said over gRPC."""
 
+import contextlib
+import itertools
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from python_models import CONFIGURATION, write_echo, write_model
+from serving import serve
 from tls import Certificates, make_certificates, tls_proxy
 
-from pytest_triton.case import Load
-from pytest_triton.errors import RequestError, ServerDied, ServerUnavailable
+from pytest_triton.case import Candidate, Case, Inputs, Load
+from pytest_triton.errors import MeasurementError, RequestError, ServerDied, ServerUnavailable
 from pytest_triton.load import Engine, Plan, Request, RequestSet, WireEngine
 from pytest_triton.load.base import TLS
 from pytest_triton.load.tritonclient_engine import TritonclientEngine
+from pytest_triton.protocol import SMOKE, measure
 from pytest_triton.server import EmbeddedServer, RemoteServer
 from pytest_triton.server.base import Control
 from pytest_triton.server.ports import choose_ports
@@ -194,3 +202,82 @@ def test_a_server_that_is_not_there(scheme: str, endpoint: str) -> None:
         server.check()
     with pytest.raises(ServerDied, match="is gone"):
         server.control.index()
+
+
+@contextmanager
+def answering(answer: Callable[[], str], forward: bool) -> Iterator[str]:
+    """Listen on loopback; hand each connection on to the address that ``answer`` gives, or answer it with that text."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                if forward:
+                    host, _, port = answer().partition(":")
+                    server = socket.create_connection((host, int(port)))
+                    for ends in ((client, server), (server, client)):
+                        threading.Thread(target=pump, args=ends, daemon=True).start()
+                else:
+                    client.recv(65536)
+                    client.sendall(answer().encode())
+                    client.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "hint"),
+    [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "what answers at http://.* is no Triton", "8000"),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP status 404", "is no Triton's HTTP endpoint"),
+        (
+            "HTTP/1.1 503 Busy\r\nContent-Length: 22\r\n\r\n<p>503 Unavailable</p>",
+            "HTTP status 503: 503 Unavailable. A proxy answers in the server's place",
+            "",
+        ),
+        ("SSH-2.0-OpenSSH\r\n", "what comes back is not HTTP", "8000"),
+        ("", "no Triton answers", "8000"),
+    ],
+)
+def test_what_is_no_triton_is_told(answer: str, message: str, hint: str) -> None:
+    with answering(lambda: answer, forward=False) as address, pytest.raises(ServerUnavailable, match=message) as caught:
+        RemoteServer(address).start()
+    assert hint in caught.value.hint
+
+
+def test_what_is_no_endpoint_of_metrics_is_told(embedded_server: EmbeddedServer) -> None:
+    http = embedded_server.endpoints.http
+    with pytest.raises(ServerUnavailable, match=f"no metrics come from {http}: HTTP status 404"):
+        RemoteServer(f"http://{http},http://{http}/metrics").start()
+
+
+def test_of_several_servers_behind_an_address_only_what_the_client_sees_is_told(
+    embedded_server: EmbeddedServer, python_models: Path, tmp_path: Path
+) -> None:
+    with serve(python_models, tmp_path, "identity") as other:
+        addresses = itertools.cycle([embedded_server.endpoints.address("http"), other.endpoints.address("http")])
+        with answering(lambda: next(addresses), forward=True) as address:
+            server = RemoteServer(address)
+            server.start()
+            case = Case(Candidate("identity"), Load(concurrency=4), Inputs({"X": (3,)}))
+            measurement = measure(server, case, effort=replace(SMOKE, seconds=0.5, requests=200))
+            assert not measurement.problems
+            assert "throughput" in measurement.metrics
+            assert "server_queue" not in measurement.metrics
+            with pytest.raises(MeasurementError, match="does not serve the configuration") as caught:
+                measure(server, replace(case, candidate=Candidate("identity", {"max_batch_size": 4})), effort=SMOKE)
+            assert "several servers share its address" in caught.value.hint
