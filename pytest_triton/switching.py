@@ -58,6 +58,6 @@ def needs_no_completion(server: Server, configuration: ModelConfig) -> bool:
     if not runs_in_python(server, configuration):
         return False
     if configuration.backend != _PYTHON:
-        return configuration.backend != _SCHEDULES
+        return bool(configuration.backend != _SCHEDULES)
     folder = server.repository / configuration.name if server.repository is not None else None
     return folder is not None and any(folder.rglob("*.py")) and not may_define(folder, _COMPLETES_ITSELF)
