@@ -14,6 +14,7 @@ from pytest_triton.errors import OptionError, RepositoryError, ServerUnavailable
 from pytest_triton.server.choice import resolve
 from pytest_triton.server.docker.archive import pack_folder, pack_link, pack_repository
 from pytest_triton.server.docker.engine import Engine, connect
+from pytest_triton.server.docker.groups import find_groups
 from pytest_triton.server.docker.image import Pull
 from pytest_triton.server.docker.network import choose_network
 from pytest_triton.server.docker.options import parse_options
@@ -167,3 +168,47 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         connect()
     assert "systemctl start docker" in raised.value.hint
     assert "--triton-server=embedded" in raised.value.hint
+
+
+def write_files(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        (
+            "0::/system.slice/docker-abc.scope\n",
+            {
+                "system.slice/docker-abc.scope/cpu.stat": "usage_usec 2500000\nnr_periods 9\nnr_throttled 2\n",
+                "system.slice/docker-abc.scope/memory.current": "500\n",
+                "system.slice/docker-abc.scope/memory.stat": "anon 100\ninactive_file 200\n",
+                "system.slice/docker-abc.scope/cgroup.procs": "1\n2\n3\n4\n",
+            },
+        ),
+        (
+            "5:cpuacct,cpu:/docker/abc\n3:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/docker/abc\n",
+            {
+                "cpuacct,cpu/docker/abc/cpu.stat": "nr_periods 9\nnr_throttled 2\n",
+                "cpuacct,cpu/docker/abc/cpuacct.usage": "2500000000\n",
+                "memory/docker/abc/memory.usage_in_bytes": "500\n",
+                "memory/docker/abc/memory.stat": "inactive_file 1\ntotal_inactive_file 200\n",
+                "memory/docker/abc/cgroup.procs": "1\n2\n3\n4\n",
+                "docker/abc/cgroup.procs": "1\n",
+            },
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_control_groups(groups: str, files: dict[str, str], tmp_path: Path) -> None:
+    write_files(tmp_path / "proc", {"7/cgroup": groups})
+    write_files(tmp_path / "cgroups", files)
+    found = find_groups(7, "abc", tmp_path / "proc", tmp_path / "cgroups")
+    assert found is not None
+    usage = found.read()
+    assert (usage.rss, usage.cpu_seconds, usage.children) == (300, 2.5, 1)
+    assert (usage.quota_periods, usage.throttled_periods) == (9, 2)
+    assert find_groups(7, "another", tmp_path / "proc", tmp_path / "cgroups") is None
+    assert find_groups(8, "abc", tmp_path / "proc", tmp_path / "cgroups") is None

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.server.docker.engine import Engine, asking, explain
+from pytest_triton.server.docker.groups import Groups, find_groups
 from pytest_triton.server.docker.owners import own_label, remove
 
 # The kernel closes our end of the input when this process is gone, whatever ended it; the engine then closes the
@@ -105,6 +106,17 @@ class Container:
                 self._over.set()
                 return
         self._begin(self._wait)
+
+    def find_groups(self) -> Groups | None:
+        """Return its control groups, if they can be seen from here and it still runs."""
+        from docker.errors import NotFound
+
+        with asking(self._engine, "look at a container"):
+            try:
+                found = self._engine.client.api.inspect_container(self._name)
+            except NotFound:
+                return None
+        return find_groups(int(found["State"]["Pid"]), str(found["Id"]))
 
     def end(self, *, grace: float) -> None:
         """Ask it to end, kill it after ``grace`` seconds, and return when it is removed. May be called again."""

@@ -13,6 +13,7 @@ from pytest_triton.server.arguments import LaunchArguments, split_arguments
 from pytest_triton.server.docker.archive import pack_folder, pack_link, pack_repository
 from pytest_triton.server.docker.container import Container
 from pytest_triton.server.docker.engine import USAGE_TIMEOUT, Engine, connect
+from pytest_triton.server.docker.groups import Groups
 from pytest_triton.server.docker.image import OFFICIAL, find_image
 from pytest_triton.server.docker.network import Network, choose_network
 from pytest_triton.server.docker.options import ULIMITS, ContainerOptions, parse_options
@@ -68,6 +69,7 @@ class DockerServer(OwnServer):
         self._limits: Mapping[str, str] = ULIMITS
         self._image: Image | None = None
         self._network: Network | None = None
+        self._groups: Groups | None = None
         self._copied: bool | None = None
         self._name = ""
 
@@ -125,6 +127,8 @@ class DockerServer(OwnServer):
             self._container = parse_options(self._container_text, limits=self._limits)
             container.end(grace=0)
             self._run(name, launched)
+            return
+        self._groups = container.find_groups()
 
     def _create(self, container: Container, launched: LaunchArguments) -> None:
         """Create the container with the repository in it: mounted where the engine sees it, else copied."""
@@ -199,6 +203,8 @@ class DockerServer(OwnServer):
 
     def _measure(self) -> ResourceUsage:
         assert isinstance(self._running, Container)
+        if self._groups is not None:
+            return self._groups.read()
         assert self._figures is not None
         return measure_usage(self._figures, self._running.name)
 

@@ -16,7 +16,7 @@ _FILE_CACHE = ("total_inactive_file", "inactive_file")
 def measure_usage(engine: Engine, container: str) -> ResourceUsage:
     """Return the CPU time of a container since it began, and the memory it uses without the file cache.
 
-    What the engine does not tell, or not soon, is None.
+    An engine answers once a second, and what it does not tell soon is None.
     """
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -36,7 +36,7 @@ def read_stats(stats: Mapping[str, Any], at_ns: int) -> ResourceUsage:
     used, details = memory.get("usage"), memory.get("stats") or {}
     cache = next((int(details[name]) for name in _FILE_CACHE if name in details), 0)
     return ResourceUsage(
-        rss=int(used) - cache if used and cache < int(used) else None if not used else int(used),
+        rss=max(0, int(used) - cache) if used else None,
         cpu_seconds=int(cpu["total_usage"]) / 1e9 if cpu.get("total_usage") else None,
         at_ns=at_ns,
         quota_periods=quota.get("periods") or None,
