@@ -108,8 +108,6 @@ def _expand_search(metafunc: pytest.Metafunc, wish: Wish) -> None:
 
 def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
     """Say after collection what the tests will run on. ``items`` are those that measure."""
-    from pytest_triton.server.choice import resolve
-
     plans = _plans_of(items)
     searches = _searches_of(plans)
     candidates = sum(1 for plan in plans if plan.search is not None and plan.point != BEST)
@@ -120,7 +118,7 @@ def describe(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
         over = f"{many} over {candidates:,} candidate{'s' * (candidates > 1)}"
         parts.append(over if candidates else f"the end of {many}")
     server, source = options.setting(config, "server")
-    chosen = f"server {resolve(server)} ({'auto' if server == 'auto' else source})"
+    chosen = f"server {options.server_kind(config)} ({'auto' if server == 'auto' else source})"
     notes = [f"triton: {note}" for note in notes_on(items)]
     return [f"triton: {', '.join(parts)} on {chosen}, {TURNS}", *notes]
 

@@ -237,6 +237,14 @@ def is_remote(config: pytest.Config) -> bool:
     return ":" in setting(config, "server")[0]
 
 
+def server_kind(config: pytest.Config) -> str:
+    """Return what ``--triton-server`` comes to here: a kind of server of ours, or an address."""
+    from pytest_triton.server.choice import resolve
+
+    kind, program, image = (setting(config, name)[0] for name in ("server", "server-path", "image"))
+    return resolve(kind, program, image)
+
+
 def folder(config: pytest.Config, name: str) -> Path | None:
     """Make a path setting absolute: an ini key's from the ini file's folder, an option's from where pytest ran."""
     value, source = setting(config, name)

@@ -112,10 +112,7 @@ def _tells_metrics(needs: Needs, config: pytest.Config) -> bool:
 
 
 def _is_embedded(config: pytest.Config) -> bool:
-    from pytest_triton.server.choice import resolve as resolve_server
-
     # Another plugin may bring a server of its own, of which nothing is known before it runs.
     makers = config.hook.pytest_triton_make_server.get_hookimpls()
     ours = all(impl.plugin_name == "triton-defaults" for impl in makers)
-    kind, program = (options.setting(config, name)[0] for name in ("server", "server-path"))
-    return ours and resolve_server(kind, program) == "embedded"
+    return ours and options.server_kind(config) == "embedded"
