@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 from apart import install_triton, serve_fixed
+from docker_engine import IMAGE, engine
 from tls import make_certificates, tls_proxy
 
 from pytest_triton.load.base import TLS
 from pytest_triton.server import EmbeddedServer, LocalServer, RemoteServer
 from pytest_triton.server.base import Server
+from pytest_triton.server.docker.owners import LABEL
+from pytest_triton.server.docker.server import DockerServer
 from pytest_triton.server.process import ChildServer
 
 ARGUMENTS = ("--disable-auto-complete-config",)
@@ -90,6 +93,22 @@ def local(repository: Path, folder: Path) -> Iterator[Serving]:
 
 
 @contextmanager
+def docker(repository: Path, folder: Path) -> Iterator[Serving]:
+    """A server in a container of the tests' own engine."""
+    found = engine()
+
+    def kill() -> None:
+        for container in found.client.containers.list(filters={"label": LABEL}):
+            container.kill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", found.address)
+        with run(DockerServer(repository, output=folder, image=IMAGE, arguments=ARGUMENTS), kill=kill) as serving:
+            yield serving
+    assert found.client.containers.list(all=True, filters={"label": LABEL}) == []
+
+
+@contextmanager
 def remote(repository: Path, folder: Path) -> Iterator[Serving]:
     """A server that someone else has started, by all its addresses."""
     with embedded(repository, folder) as elsewhere:
@@ -149,6 +168,7 @@ _needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="ope
 KINDS = [
     pytest.param(embedded, id="embedded"),
     pytest.param(local, id="local"),
+    pytest.param(docker, id="docker"),
     pytest.param(remote, id="remote"),
     pytest.param(remote_fixed, id="remote-fixed"),
     pytest.param(remote_https, id="remote-https", marks=_needs_openssl),
