@@ -19,6 +19,9 @@ import docker_image
 import psutil
 import pytest
 
+from pytest_triton.owner import Owner
+from pytest_triton.server.docker.owners import LABEL
+
 if TYPE_CHECKING:
     from docker import DockerClient
 
@@ -56,6 +59,13 @@ def engine() -> TestEngine:
         _STARTED.append(_start())
         _make_image(_STARTED[0].client)
     return _STARTED[0]
+
+
+def running_containers(pid: int) -> list[str]:
+    """Name the containers that run for a process, if the engine has been started at all."""
+    found = [each for one in _STARTED for each in one.client.api.containers(filters={"label": LABEL})]
+    owners = ((each["Names"][0], Owner.read(each["Labels"][LABEL])) for each in found)
+    return [name for name, owner in owners if owner is not None and owner.pid == pid]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from docker_engine import running_containers
 from python_models import write_model
 
 from pytest_triton.results.place import Place
@@ -205,6 +206,7 @@ class Project:
         blocks = {path.name: path for path in Path("/dev/shm").iterdir()}
         names = names | {name[:24] for name, path in blocks.items() if name.endswith(".owner") and _owner(path) == pid}
         left = [name for name in blocks if name[:24] in names]
+        left += running_containers(pid)
         left += [path.name for path in self.tmp.iterdir() if _NAME.match(path.name) or path.name.startswith("tmp")]
         for process in psutil.process_iter():
             # What began with the run has its folder for temporary files.

@@ -6,17 +6,29 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
+from docker_engine import IMAGE, TestEngine
 from faults import ENDINGS, STAGES, Project
 
+from pytest_triton.server.docker.owners import LABEL
 
-@pytest.mark.parametrize("arguments", [("--triton-server=embedded",)], ids=["embedded"])
-def test_nothing_is_left_whenever_and_however_a_run_ends(tmp_path: Path, arguments: tuple[str, ...]):
-    projects = {ending: Project(tmp_path / ending.name, arguments) for ending in ENDINGS}
+
+def test_nothing_is_left_whenever_and_however_a_run_ends(tmp_path: Path):
+    end_at_each(STAGES, tmp_path, "--triton-server=embedded")
+
+
+def test_nothing_is_left_of_a_container(tmp_path: Path, docker_engine: TestEngine):
+    end_at_each(("start-up", "load", "measurement"), tmp_path, "--triton-server=docker", f"--triton-image={IMAGE}")
+    # The first run of each project may have left a container that it had not started yet; the next ones remove it.
+    assert docker_engine.client.api.containers(all=True, filters={"label": LABEL}) == []
+
+
+def end_at_each(stages: tuple[str, ...], folder: Path, *arguments: str) -> None:
+    """Run pytest once for each of the stages, and end it there in each of the ways."""
+    projects = {ending: Project(folder / ending.name, arguments) for ending in ENDINGS}
     for project in projects.values():
         project.write()
     with ThreadPoolExecutor() as pool:
-        for stage in STAGES:
+        for stage in stages:
             # Each run is the next one after that which was ended at the stage before, and comes further.
             runs = [pool.submit(project.end_at, stage, ending) for ending, project in projects.items()]
             texts = [run.result() for run in runs]

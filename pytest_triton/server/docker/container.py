@@ -126,10 +126,11 @@ class Container:
                 self._over.wait(grace)
         remove(self._engine, self._name)
         self._wait_until_gone()
-        if self._socket is not None:
-            self._socket.close()
+        # The engine closes its side. Closed by us, the socket would not wake the thread that waits for the output.
         for thread in self._threads:
             thread.join(GONE_WITHIN)
+        if self._socket is not None:
+            self._socket.close()
 
     def _wait_until_gone(self) -> None:
         from docker.errors import NotFound
@@ -149,7 +150,6 @@ class Container:
         """Copy frames of the output to the log until it ends."""
         from docker.utils.socket import frames_iter
 
-        # Whoever ends the container closes the socket under our hands.
         with suppress(OSError, ValueError), self._log.open("ab", buffering=0) as log:
             for _, piece in frames_iter(self._socket, tty=False):  # type: ignore[no-untyped-call]
                 log.write(piece)

@@ -104,7 +104,8 @@ def explain(error: APIError, what: str, *, image: str = "") -> ServerUnavailable
     if "could not select device driver" in said and "gpu" in said:
         return ServerUnavailable(
             f"Docker cannot {what} with GPUs: it has no NVIDIA runtime ({said})",
-            hint="Install the NVIDIA Container Toolkit and restart Docker, or go without GPUs: --triton-gpus=none.",
+            hint="Install the NVIDIA Container Toolkit and restart Docker, or go without: --triton-gpus=none, and no "
+            "--gpus in --triton-docker-args.",
         )
     if "nvidia-container-cli" in said:
         hint = "The driver does not fit the image: update it, or name an older image with --triton-image."

@@ -170,7 +170,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown:
             raise OptionError(
                 f"{OPTION}: {unknown[0].partition('=')[0]} is no option that is known here",
-                hint=f"It takes these of docker run's: {nearest(unknown[0], [*_SINGLE, *_LISTS, *_SWITCHES])}",
+                hint=f"Of docker run's: {nearest(unknown[0].partition('=')[0], [*_SINGLE, *_LISTS, *_SWITCHES])}",
             )
         return found
 
