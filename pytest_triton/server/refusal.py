@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pytest_triton.server import log as server_log
 
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
 _POLL_FAILED = "failed to poll from model repository"
+_LOG_WITHIN, _LOG_POLL = 0.5, 0.01
 _NOISE = re.compile(
     r"failed to (?:load|unload) '[^']*', "
     r"|load failed for model '[^']*': "
@@ -44,13 +46,23 @@ def make_refusal(
         )
     reason = clean_reason(said)
     if _POLL_FAILED in reason and log is not None:
-        reason = server_log.find_refusal(log, model, since=written) or reason
+        reason = _find_refusal(log, model, written) or reason
     first, *rest = (line for line in reason.splitlines() if line.strip())
     problem = f"Triton refused to {action} {model}: {first}"
     if action != "load":
         return ServerError(problem, model=model, details=rest)
     hint = advise_process(reason) or (advise(reason) if advise is not None else "")
     return ModelLoadError(problem, reason=reason, model=model, details=rest, hint=hint)
+
+
+def _find_refusal(log: Path, model: str, written: int) -> str:
+    # What a container writes comes by another way than its answers, and may come later.
+    deadline = time.monotonic() + _LOG_WITHIN
+    while True:
+        found = server_log.find_refusal(log, model, since=written)
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(_LOG_POLL)
 
 
 def advise_process(reason: str) -> str:

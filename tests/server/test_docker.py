@@ -121,6 +121,7 @@ try:
     for model in ("identity", alias):
         print(server.control.infer(model, {"X": np.array([[1, 2, 3]], np.float32)}, {"X": "FP32"})["Y"].tolist())
     print(server.description)
+    print("usage", server.usage().rss > 1 << 20, server.usage().cpu_seconds > 0)
 finally:
     server.stop()
 """
@@ -150,6 +151,7 @@ def test_files_are_copied_where_pytest_runs_in_a_container_itself(
         ).decode()
     assert said.count("[[1.0, 2.0, 3.0]]") == 2, said
     assert "network of this container, repository copied into the container" in said
+    assert "usage True True" in said
     assert ours(docker_engine) == []
 
 

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "unix:///var/run/docker.sock"
 OLDEST_API = (1, 41)
-"""Docker 20.10: the first that tells what a container uses without a second's wait."""
+"""Docker 20.10."""
 TIMEOUT = 60
 """Seconds for one answer of the engine, and for each piece of a long one."""
-USAGE_TIMEOUT = 2
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ELSEWHERE = "Or use another server: --triton-server=embedded, local, or the address of a running one."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,14 @@ from pytest_triton.repository.contents import read_contents
 from pytest_triton.server.arguments import LaunchArguments, split_arguments
 from pytest_triton.server.docker.archive import pack_folder, pack_link, pack_repository
 from pytest_triton.server.docker.container import Container
-from pytest_triton.server.docker.engine import USAGE_TIMEOUT, Engine, connect
+from pytest_triton.server.docker.engine import Engine, connect
 from pytest_triton.server.docker.groups import Groups
 from pytest_triton.server.docker.image import OFFICIAL, find_image
 from pytest_triton.server.docker.network import Network, choose_network
 from pytest_triton.server.docker.options import ULIMITS, ContainerOptions, parse_options
 from pytest_triton.server.docker.owners import remove_abandoned
 from pytest_triton.server.docker.sight import is_same_folder
-from pytest_triton.server.docker.usage import measure_usage
+from pytest_triton.server.docker.usage import UsageStream
 from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.options import join_words
 from pytest_triton.server.own import START_TIMEOUT, OwnServer, Site
@@ -64,12 +65,11 @@ class DockerServer(OwnServer):
         self._container_text = container
         self._tell = tell or (lambda text: None)
         self._engine: Engine | None = None
-        self._figures: Engine | None = None
+        self._figures: Groups | UsageStream | None = None
         self._container = ContainerOptions()
         self._limits: Mapping[str, str] = ULIMITS
         self._image: Image | None = None
         self._network: Network | None = None
-        self._groups: Groups | None = None
         self._copied: bool | None = None
         self._name = ""
 
@@ -103,8 +103,6 @@ class DockerServer(OwnServer):
         self._name = name
         self._container = parse_options(self._container_text, limits=self._limits)
         self._engine = connect()
-        # By a connection of its own, which does not wait long: a measurement goes on meanwhile.
-        self._figures = connect(timeout=USAGE_TIMEOUT)
         self._image = find_image(self._engine, self._image_name, self._tell)
         self._network = choose_network(self._engine, self._container.network)
         # What is published reaches the container from its own network, never from its loopback.
@@ -128,7 +126,7 @@ class DockerServer(OwnServer):
             container.end(grace=0)
             self._run(name, launched)
             return
-        self._groups = container.find_groups()
+        self._figures = container.find_groups() or UsageStream(self._engine, name)
 
     def _create(self, container: Container, launched: LaunchArguments) -> None:
         """Create the container with the repository in it: mounted where the engine sees it, else copied."""
@@ -188,9 +186,8 @@ class DockerServer(OwnServer):
         return settings
 
     def _clear(self) -> None:
-        for engine in (self._engine, self._figures):
-            if engine is not None:
-                engine.close()
+        if self._engine is not None:
+            self._engine.close()
         self._engine = self._figures = None
         if self._name:
             # There are some here only where the container has shared ours.
@@ -202,11 +199,7 @@ class DockerServer(OwnServer):
         self._running.put(str(ALIASES), pack_link(alias, REPOSITORY / model))
 
     def _measure(self) -> ResourceUsage:
-        assert isinstance(self._running, Container)
-        if self._groups is not None:
-            return self._groups.read()
-        assert self._figures is not None
-        return measure_usage(self._figures, self._running.name)
+        return self._figures.read() if self._figures is not None else ResourceUsage(at_ns=time.monotonic_ns())
 
     def _advise_start(self, lines: Sequence[str]) -> str:
         if any(line.endswith((f"{PROGRAM}: not found", f"{PROGRAM}: command not found")) for line in lines):

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pytest_triton.observation import ResourceUsage
 from pytest_triton.server.docker.engine import Engine
 
+FIRST_WITHIN = 3.0
 _FILE_CACHE = ("total_inactive_file", "inactive_file")
 """What the kernel may drop, by the names of its first and second version of control groups."""
 
 
-def measure_usage(engine: Engine, container: str) -> ResourceUsage:
-    """Return the CPU time of a container since it began, and the memory it uses without the file cache.
+class UsageStream:
+    """The figures of a container, which the engine tells once a second until it ends: asking for one takes as long."""
 
-    An engine answers once a second, and what it does not tell soon is None.
-    """
-    from docker.errors import DockerException
-    from requests.exceptions import RequestException
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._engine = engine
+        self._container = container
+        self._latest = ResourceUsage()
+        self._begun = threading.Event()
+        threading.Thread(target=self._follow, name=f"{container}-usage", daemon=True).start()
 
-    try:
-        stats = engine.client.api.stats(container, stream=False, one_shot=True)
-    except (DockerException, RequestException, OSError):
-        return ResourceUsage(at_ns=time.monotonic_ns())
-    return read_stats(stats, time.monotonic_ns())
+    def read(self) -> ResourceUsage:
+        """Return the newest figures, with when they came: CPU time and memory without the file cache.
+
+        What is not told is None.
+        """
+        self._begun.wait(FIRST_WITHIN)
+        return self._latest
+
+    def _follow(self) -> None:
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+
+        # Whoever closes the connections ends it, as the end of the container does.
+        with suppress(DockerException, RequestException, OSError, ValueError):
+            for stats in self._engine.client.api.stats(self._container, stream=True, decode=True):
+                self._latest = read_stats(stats, time.monotonic_ns())
+                self._begun.set()
+        self._begun.set()
 
 
 def read_stats(stats: Mapping[str, Any], at_ns: int) -> ResourceUsage:
