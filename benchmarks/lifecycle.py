@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -35,6 +36,7 @@ from pytest_triton.server.base import Server
 from pytest_triton.server.choice import choose
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.installation import find_installation
+from pytest_triton.server.remains import PREFIX
 from pytest_triton.server.supervisor import MARK, SHARED_MEMORY
 
 PARTS = ("start", "switch", "rounds", "loads")
@@ -43,6 +45,9 @@ AT_A_TIME = 8
 SETTLE_WITHIN = 10.0
 COMPLETE = ("--disable-auto-complete-config",)
 """For models whose configurations lack nothing: completing them takes a second each."""
+
+NAME = re.compile(rf"{PREFIX}[0-9a-f]{{10}}")
+"""The name of a server of ours."""
 
 Times = dict[str, list[float]]
 Counts = dict[str, int]
@@ -138,16 +143,18 @@ def own_processes() -> list[psutil.Process]:
 
 
 def count_blocks() -> int:
-    """Count the blocks of shared memory, without those of servers that other processes own."""
-    names = [path.name for path in Path(SHARED_MEMORY).iterdir()]
-    others = set()
-    for name in names:
+    """Count the blocks of shared memory, without those of servers that others run on this machine."""
+    ours, others = {process.pid for process in own_processes()}, set[str]()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in ours:
+                others.update(NAME.findall(" ".join(process.cmdline())))
+    for mark in Path(SHARED_MEMORY).glob(f"*{MARK}"):
         with suppress(OSError):
-            said = (Path(SHARED_MEMORY) / name).read_text(errors="replace") if name.endswith(MARK) else ""
-            owner = Owner.read(said.partition("\n")[0])
+            owner = Owner.read(mark.read_text(errors="replace").partition("\n")[0])
             if owner is not None and owner.pid != os.getpid() and not owner.is_gone():
-                others.add(name.removesuffix(MARK))
-    return sum(not name.startswith(tuple(others)) for name in names)
+                others.add(mark.stem)
+    return sum(not path.name.startswith(tuple(others)) for path in Path(SHARED_MEMORY).iterdir())
 
 
 def count() -> Counts:
