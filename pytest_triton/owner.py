@@ -6,12 +6,15 @@ Standard library only: processes that wait for the end of another one import it.
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 _FIELDS = 5
+_SIGNED = re.compile(r"pytest-triton-[0-9a-z-]*\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,25 @@ class Owner:
         if self.boot != _boot():
             return self.host == socket.gethostname()
         return self.namespace == namespace() and started(self.pid) != self.started
+
+
+def sign(begin: str) -> str:
+    """Return a name for a block of shared memory that no other one has: ``begin``, this process, and chance.
+
+    Memory is not shared with another machine, nor does it outlive this one's end.
+    """
+    pid = os.getpid()
+    return f"{begin}.{namespace()}.{pid}.{started(pid)}.{secrets.token_hex(4)}"
+
+
+def is_abandoned(name: str) -> bool:
+    """Say whether a name was signed by a process that is gone for certain."""
+    match = _SIGNED.fullmatch(name)
+    if match is None:
+        return False
+    there, pid, since = (int(number) for number in match.groups())
+    # Containers may share memory and not process ids: what lives there cannot be seen from here.
+    return there == namespace() and started(pid) != since
 
 
 def namespace() -> int:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import secrets
 import select
 import signal
 import socket
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pytest_triton.owner import namespace, started
+from pytest_triton.owner import is_abandoned, sign
 
 PREFIX = "pytest-triton-"
 SHARED_MEMORY = Path("/dev/shm")
@@ -32,7 +30,6 @@ ANSWER_WITHIN = 1.0
 IN_USE_FOR = 60.0
 """How long a request that is still under way may keep a region, in seconds."""
 _POLL = 0.25
-_NAME = re.compile(r"pytest-triton-[0-9a-z-]*\.(\d+)\.(\d+)\.(\d+)\.[0-9a-f]{8}")
 
 
 def make_name(server: str = "") -> str:
@@ -40,19 +37,7 @@ def make_name(server: str = "") -> str:
 
     One that we started removes, at its end, all blocks whose names begin with its own.
     """
-    begin = server if server.startswith(PREFIX) else f"{PREFIX}memory"
-    pid = os.getpid()
-    return f"{begin}.{namespace()}.{pid}.{started(pid)}.{secrets.token_hex(4)}"
-
-
-def is_abandoned(name: str) -> bool:
-    """Say whether ``name`` is one of ours whose process is gone for certain."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return False
-    there, pid, since = (int(number) for number in match.groups())
-    # Containers may share memory and not process ids: what lives there cannot be seen from here.
-    return there == namespace() and started(pid) != since
+    return sign(server if server.startswith(PREFIX) else f"{PREFIX}memory")
 
 
 def remove_abandoned() -> None:

@@ -20,6 +20,7 @@ from pytest_triton.load.base import Arrays, Extent, Request, RequestSet, SharedR
 from pytest_triton.load.client_inputs import as_client_inputs
 from pytest_triton.load.memory import CudaMemory, Memory, SystemMemory
 from pytest_triton.load.process import command_for
+from pytest_triton.owner import is_abandoned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def remove_abandoned(registry: Registry, kind: Kind) -> None:
     """Remove what processes of ours left that were killed: blocks of memory, and what the server still maps of them."""
     regions.remove_abandoned()
     for name in registry.registered_memory(kind):
-        if regions.is_abandoned(name):
+        if is_abandoned(name):
             registry.unregister_memory(kind, name)
 
 

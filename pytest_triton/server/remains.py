@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_triton.owner import Owner
+from pytest_triton.owner import Owner, is_abandoned
 from pytest_triton.server.supervisor import MARK, SHARED_MEMORY, remove_blocks, remove_directories
 
 PREFIX = "pytest-triton-"
@@ -37,11 +37,17 @@ def make_directory(directory: Path) -> None:
 
 
 def remove_remains() -> None:
-    """End the servers of runs that are gone, and remove their blocks and directories; nothing else, ever."""
+    """End the servers of runs that are gone, and remove their blocks and directories; nothing else, ever.
+
+    What their load generators shared with servers that go on is removed as well: its names are signed.
+    """
     for name, directory in dict(_abandoned()).items():
         _end_processes(name)
         remove_directories([directory] if directory else [])
         remove_blocks(name)
+    for name in _entries(SHARED_MEMORY):
+        if is_abandoned(name):
+            remove_blocks(name)
 
 
 def _abandoned() -> Iterator[tuple[str, str]]:

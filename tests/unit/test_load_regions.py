@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_triton.load import regions
+from pytest_triton.owner import is_abandoned
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def test_names_are_unique_and_begin_with_their_servers():
 
 
 def test_only_what_the_dead_left_is_abandoned(name_of_the_dead: str):
-    assert regions.is_abandoned(name_of_the_dead)
-    assert not regions.is_abandoned(regions.make_name())
+    assert is_abandoned(name_of_the_dead)
+    assert not is_abandoned(regions.make_name())
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_only_what_the_dead_left_is_abandoned(name_of_the_dead: str):
 def test_every_part_of_a_name_counts(field: int, value: str, abandoned: bool):
     parts = regions.make_name().split(".")
     parts[field] = value
-    assert regions.is_abandoned(".".join(parts)) is abandoned
+    assert is_abandoned(".".join(parts)) is abandoned
 
 
 def test_the_next_run_removes_what_the_dead_left_and_nothing_else(name_of_the_dead: str, blocks: list[str]):

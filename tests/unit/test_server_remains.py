@@ -16,7 +16,7 @@ import psutil
 import pytest
 from leftovers import wait_for_end
 
-from pytest_triton.owner import Owner
+from pytest_triton.owner import Owner, sign
 from pytest_triton.server import remains
 from pytest_triton.server.remains import make_directory, mark, remove_remains
 
@@ -145,3 +145,15 @@ def test_long_and_odd_paths(leave: type[Left], tmp_path: Path):
     dead = leave(folder, owner=GONE)
     remove_remains()
     assert not dead.directory.exists()
+
+
+def test_what_load_generators_shared_with_a_server_that_goes_on(monkeypatch: pytest.MonkeyPatch):
+    living = Path("/dev/shm") / sign("pytest-triton-memory")
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_triton.owner.started", lambda pid: 1)
+        dead = Path("/dev/shm") / sign("pytest-triton-memory")
+    for path in (living, dead):
+        path.touch()
+    remove_remains()
+    assert [path.exists() for path in (living, dead)] == [True, False]
+    living.unlink()
