@@ -29,7 +29,8 @@ class Backend:
     @property
     def servers(self) -> tuple[str, ...]:
         """The kinds of servers that can serve the model: a running one stands for any that has its backend."""
-        return ("local", "running") if self.missing else ("embedded", "local", "running")
+        others = ("local", "docker", "running")
+        return others if self.missing else ("embedded", *others)
 
 
 @dataclass(frozen=True, slots=True)

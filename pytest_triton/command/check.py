@@ -40,8 +40,8 @@ Each model is loaded on its own and asked once, with random inputs. The lines
 below its name say what Triton completed or changed in its configuration. What
 a running server serves already is asked as it is, and stays.
 The column servers says who can serve it: the embedded server, a local one (the
-tritonserver on PATH, as in the official container), or a running one, named by
-its address, that has the backend.
+tritonserver on PATH, as in the official container), one in a container, or a
+running one, named by its address, that has the backend.
 
 exit status: 0; 1 when a model does not work; 2 when an argument is wrong; 3
 when there is no server.

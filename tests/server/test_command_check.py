@@ -70,8 +70,8 @@ def test_every_model_is_checked_whatever_becomes_of_the_others(repository, capsy
     assert "asked with X of shape [1]; with another one by --shape X=1" in out
     assert "max_batch_size: not set -> 4" in out
     assert "input IN: not set -> FP32 [4]" in out
-    assert re.search(r"^relu +onnxruntime +embedded, local, running +ok +\S+ m?s +\S+ [mu]s$", rows["relu"])
-    assert rows["fast"].split()[1:4] == ["tensorrt", "local,", "running"]
+    assert re.search(r"^relu +onnxruntime +embedded, local, docker, running +ok +\S+ m?s +\S+ [mu]s$", rows["relu"])
+    assert rows["fast"].split()[1:5] == ["tensorrt", "local,", "docker,", "running"]
     assert "2 of 6 work: not broken, fast, pair, picky" in out
 
     assert main(["check", "models", "pair", "picky", "--shape", "X=7", "--shape", "Z=1"]) == 2
