@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_triton.metrics import Estimate
     from pytest_triton.protocol import Effort, measure
     from pytest_triton.search.values import Powers, Range
-    from pytest_triton.server import EmbeddedServer, LocalServer, RemoteServer
+    from pytest_triton.server import DockerServer, EmbeddedServer, LocalServer, RemoteServer
     from pytest_triton.slo import SLO, Bound
     from pytest_triton.verdict import Outcome, Verdict, judge
 
@@ -32,6 +32,7 @@ __all__ = [
     "Bound",
     "Candidate",
     "Case",
+    "DockerServer",
     "Effort",
     "EmbeddedServer",
     "Estimate",
@@ -58,7 +59,7 @@ _HOMES = {
     "measurement": ("Measurement",),
     "metrics": ("Estimate",),
     "search.values": ("Powers", "Range"),
-    "server": ("EmbeddedServer", "LocalServer", "RemoteServer"),
+    "server": ("DockerServer", "EmbeddedServer", "LocalServer", "RemoteServer"),
     "slo": ("SLO", "Bound"),
     "verdict": ("Outcome", "Verdict", "judge"),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.types import IPAMConfig, IPAMPool
 from docker_engine import IMAGE, TestEngine
 from python_models import write_model
 from registry import registry
@@ -99,7 +100,10 @@ def test_ports_of_a_bridge_are_published_on_loopback_alone(
 def bridge(engine: TestEngine) -> Iterator[str]:
     """Make a bridge network of the tests' own."""
     name = f"tests-{os.getpid()}"
-    network = engine.client.networks.create(name, driver="bridge")
+    # Another engine, beside this one, would choose the same addresses.
+    subnet = f"10.{200 + os.getpid() // 256 % 50}.{os.getpid() % 256}.0/24"
+    addresses = IPAMConfig(pool_configs=[IPAMPool(subnet)])
+    network = engine.client.networks.create(name, driver="bridge", ipam=addresses)
     try:
         yield name
     finally:
@@ -242,6 +246,19 @@ def test_an_early_end_is_told_with_the_last_of_the_log(make_server: MakeServer) 
     with pytest.raises(ServerStartError) as raised:
         make_server(arguments=["--no-such-option"]).start()
     assert any("--no-such-option" in line for line in raised.value.details)
+
+
+def test_what_the_container_cannot_read(make_server: MakeServer, repository: Path) -> None:
+    server = make_server(container="--user=triton")
+    server.start()
+    (repository / "identity" / "1").chmod(0o700)
+    with pytest.raises(ModelLoadError) as raised:
+        server.control.load("identity")
+    assert f"read all of {repository}" in raised.value.hint
+    (repository / "identity" / "1" / "weights.bin").symlink_to("/etc/hostname")
+    with pytest.raises(ModelLoadError) as raised:
+        server.control.load("identity")
+    assert "weights.bin leads out of the repository, to /etc/hostname." in raised.value.hint
 
 
 def test_too_little_shared_memory(make_server: MakeServer) -> None:

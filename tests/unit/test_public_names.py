@@ -21,7 +21,7 @@ TYPES = {
     "SLO",
     "Verdict",
 }
-SERVERS = {"EmbeddedServer", "LocalServer", "RemoteServer"}
+SERVERS = {"DockerServer", "EmbeddedServer", "LocalServer", "RemoteServer"}
 ERRORS = {"PytestTritonError", "SLOViolation"}
 FUNCTIONS = {"judge", "measure"}
 

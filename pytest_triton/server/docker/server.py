@@ -36,6 +36,7 @@ ALIASES = PurePosixPath("/pytest-triton/aliases")
 _EVERYWHERE = "0.0.0.0"
 _LIMITED = "setting rlimit"
 _UNSEEN = ("bind source path does not exist", "no such file or directory")
+_UNREADABLE = ("model not found in any model repository", "failed to open", "Permission denied")
 _NO_SHARED_MEMORY = ("--shm-size", "No space left on device", "shared memory pool")
 
 
@@ -213,10 +214,17 @@ class DockerServer(OwnServer):
                 f"The container's shared memory ({size}) is full: each instance of a Python model takes some. "
                 "--triton-docker-args=--shm-size=4g gives it more."
             )
-        if not self._copied:
-            try:
-                for _ in read_contents(self._repository):
-                    pass
-            except RepositoryError as error:
-                return f"In the container there is only the repository, and {error.problem}."
+        if self._copied:
+            return ""
+        try:
+            for _ in read_contents(self._repository):
+                pass
+        except RepositoryError as error:
+            problem = error.problem.removesuffix(", and is not copied")
+            return f"In the container there is nothing but the repository, and {problem}."
+        if any(sign in reason for sign in _UNREADABLE):
+            return (
+                f"Can the container's user, root unless --user says otherwise, read all of {self._repository}? On a "
+                "machine with SELinux it takes --triton-docker-args=--security-opt=label=disable."
+            )
         return ""

@@ -37,9 +37,10 @@ class UsageStream:
     def _follow(self) -> None:
         from docker.errors import DockerException
         from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
 
         # Whoever closes the connections ends it, as the end of the container does.
-        with suppress(DockerException, RequestException, OSError, ValueError):
+        with suppress(DockerException, RequestException, HTTPError, OSError, ValueError):
             for stats in self._engine.client.api.stats(self._container, stream=True, decode=True):
                 self._latest = read_stats(stats, time.monotonic_ns())
                 self._begun.set()
