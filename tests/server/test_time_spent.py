@@ -71,9 +71,12 @@ def test_the_slowest_of_a_moody_model_were_computed_slowly(server: EmbeddedServe
     effort = Effort(warmup=0.3, warmup_requests=2, warmup_limit=1.0, seconds=6.0, requests=600, limit=20.0, looks=1)
     case = Case(Candidate("moody"), Load())
     # On a machine that is busy with other things, a measurement may scatter too much to tell anything.
-    told = [tail for _ in range(3) if (tail := estimate_tail(measure(server, case, effort=effort))) is not None]
-    assert told
-    assert all(tail.shares["infer"] > 0.8 and tail.mean > 0.03 and tail.stretches >= 20 for tail in told)
+    told = (estimate_tail(measure(server, case, effort=effort)) for _ in range(6))
+    tail = next((tail for tail in told if tail is not None), None)
+    assert tail is not None
+    assert tail.shares["infer"] > 0.8
+    assert tail.mean > 0.03
+    assert tail.stretches >= 20
 
 
 SAMPLE = {"data_type": "TYPE_FP32", "dims": [4], "random_data": True}
