@@ -39,20 +39,21 @@ def make_arguments(
     repositories: Sequence[PurePath],
     shm_prefix: str,
     bind: str = LOOPBACK,
+    host: str = "",
     user: Sequence[str] = (),
 ) -> LaunchArguments:
     """Join our arguments, those of the kind of server (``own``) and the user's, which win.
 
     ``own`` maps an argument's name without dashes to its value. ``bind`` is the address to listen on; where ``own``
-    has the server listen at another one, in a network of its own, it is where that is reached. Raises ``OptionError``
-    for a user's argument that the server cannot work with here, ``ServerStartError`` when a port that the user chose is
-    taken.
+    has the server listen at another one, in a network of its own, it is where that is reached. ``host`` is the name of
+    the machine it runs on, "" for this one. Raises ``OptionError`` for a user's argument that the server cannot work
+    with here, ``ServerStartError`` when a port that the user chose is taken.
     """
     theirs = split_arguments(user)
     _refuse_impossible(theirs)
     single = dict(theirs)
     addresses = [name.replace("-port", "-address") for name in PORTS]
-    chosen = dict(zip(PORTS, choose_ports(len(PORTS), bind), strict=True))
+    chosen = dict(zip(PORTS, choose_ports(len(PORTS), LOOPBACK if host else bind), strict=True))
     defaults = {
         "id": shm_prefix,
         "model-control-mode": "explicit",
@@ -67,9 +68,10 @@ def make_arguments(
     words.append(f"--backend-config=python,{SHM_PREFIX}={shm_prefix}")
     words += [f"--{name}={value}" if value is not None else f"--{name}" for name, value in theirs]
     for name in PORTS:
-        if name in single and _is_on(single, name):
+        if name in single and _is_on(single, name) and not host:
             _require_free(name, single.get(name), single.get(name.replace("-port", "-address")) or bind)
     settings = {**defaults, **dict.fromkeys(addresses, bind), **{name: value or "" for name, value in theirs}}
+    settings |= dict.fromkeys(addresses, host) if host else {}
     return LaunchArguments(
         words=tuple(words),
         endpoints=Endpoints(

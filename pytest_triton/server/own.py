@@ -48,11 +48,13 @@ class Running(Protocol):
 class Site:
     """What a server finds where it runs: the repositories it serves, by its own paths, the one of aliases last.
 
-    ``arguments`` are those of its kind for ``tritonserver``; they map names without dashes to values.
+    ``arguments`` are those of its kind for ``tritonserver``; they map names without dashes to values. ``host`` is the
+    machine's name, "" for this one.
     """
 
     repositories: tuple[PurePath, ...]
     arguments: Mapping[str, str]
+    host: str = ""
 
 
 class OwnServer(ABC):
@@ -226,6 +228,7 @@ class OwnServer(ABC):
             repositories=site.repositories,
             shm_prefix=name,
             bind=self._bind,
+            host=site.host,
             user=join_words(self._user_arguments, self._options),
         )
         self._run(name, self._launched)

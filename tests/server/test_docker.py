@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from docker.types import IPAMConfig, IPAMPool
-from docker_engine import IMAGE, TestEngine
+from docker_engine import ELSEWHERE, IMAGE, TestEngine, elsewhere
 from python_models import write_model
 from registry import registry
 
@@ -157,6 +157,23 @@ def test_files_are_copied_where_pytest_runs_in_a_container_itself(
     assert "network of this container, repository copied into the container" in said
     assert "usage True True" in said
     assert ours(docker_engine) == []
+
+
+def test_an_engine_on_another_machine(
+    docker_engine: TestEngine, make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, send: Callable[..., Any]
+) -> None:
+    with elsewhere(docker_engine) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        with pytest.raises(ServerUnavailable, match="another machine") as raised:
+            make_server().start()
+        assert "--triton-bind=0.0.0.0" in raised.value.hint
+        server = make_server(container="--network=host", bind=ELSEWHERE)
+        server.start()
+        assert server.endpoints.http is not None
+        assert server.endpoints.http.startswith(f"{ELSEWHERE}:")
+        server.control.load("identity")
+        assert send(server.control, "identity").tolist() == [[1, 2, 3]]
+        server.stop()
 
 
 def packages() -> list[str]:

@@ -160,6 +160,7 @@ def test_loopback_of_another_machine_is_not_ours(address: str) -> None:
     engine = Engine(None, address)  # type: ignore[arg-type]
     with pytest.raises(ServerUnavailable, match="another machine"):
         choose_network(engine)
+    assert str(choose_network(engine, bind="0.0.0.0")) == "bridge network, published ports of gpu-box"
 
 
 def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

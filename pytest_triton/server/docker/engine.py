@@ -32,10 +32,11 @@ class Engine:
     address: str
 
     @property
-    def is_remote(self) -> bool:
-        """Whether it is on another machine, as far as its address tells."""
+    def host(self) -> str:
+        """The name of the machine it is on, as far as its address tells; "" for this one."""
         url = urlsplit(self.address)
-        return url.scheme not in {"unix", "npipe", "http+unix"} and url.hostname not in _LOOPBACK
+        local = url.scheme in {"unix", "npipe", "http+unix"} or url.hostname in _LOOPBACK
+        return "" if local else url.hostname or ""
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.server.docker.engine import Engine, asking
+from pytest_triton.server.ports import LOOPBACK
 
 HOST, BRIDGE = "host", "bridge"
 _SHARED = "container:"
@@ -20,36 +21,44 @@ _OWN_NETWORK = frozenset({HOST, "none"})
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """``mode`` is as in ``docker run --network``; ``published`` says whether ports must be to be reached."""
+    """``mode`` is as in ``docker run --network``; ``published`` says whether ports must be to be reached.
+
+    ``host`` is the machine on which they are reached then, "" for this one.
+    """
 
     mode: str
     published: bool
+    host: str = ""
 
     def __str__(self) -> str:
         if self.mode.startswith(_SHARED):
             return "network of this container"
-        return f"{self.mode} network" + (", ports on 127.0.0.1" if self.published else "")
+        published = ", published ports" if self.published else ""
+        return f"{self.mode} network{published}" + (f" of {self.host}" if self.host else "")
 
 
-def choose_network(engine: Engine, wanted: str = "") -> Network:
+def choose_network(engine: Engine, wanted: str = "", *, bind: str = LOOPBACK) -> Network:
     """Return the network ``wanted``, or the one over which loopback ports reach the container the shortest way.
 
     That is the host's, where nothing lies between client and server; that of our own container when pytest runs in
-    one of this engine's; and published ports where the engine is in a virtual machine or rootless. Raises
-    ``ServerUnavailable`` when the engine is on another machine, or the container would have no network.
+    one of this engine's; and published ports where the engine is in a virtual machine, rootless, or on another machine.
+    Raises ``ServerUnavailable`` when that one's ports would be on its own loopback only, by ``bind``, or the container
+    would have no network.
     """
     if wanted == "none":
         raise ServerUnavailable(
             "Triton in a container without a network cannot be reached",
             hint="Drop --network=none from --triton-docker-args.",
         )
-    if engine.is_remote:
+    if engine.host and bind == LOOPBACK:
         raise ServerUnavailable(
             f"the Docker engine at {engine.address} is on another machine, whose loopback cannot be reached from here",
-            hint="Run pytest there, or start Triton there and name its address: --triton-server=http://host:port.",
+            hint="Run pytest there, or open Triton to all who reach that machine: --triton-bind=0.0.0.0. Whoever can "
+            "load a model into it runs code there.",
         )
-    if wanted:
-        return Network(wanted, published=wanted != HOST and not wanted.startswith(_SHARED))
+    if wanted or engine.host:
+        mode = wanted or BRIDGE
+        return Network(mode, published=mode != HOST and not mode.startswith(_SHARED), host=engine.host)
     ours = find_own_container(engine)
     if ours is not None:
         return ours

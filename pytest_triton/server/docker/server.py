@@ -105,11 +105,11 @@ class DockerServer(OwnServer):
         self._container = parse_options(self._container_text, limits=self._limits)
         self._engine = connect()
         self._image = find_image(self._engine, self._image_name, self._tell)
-        self._network = choose_network(self._engine, self._container.network)
+        self._network = choose_network(self._engine, self._container.network, bind=self._bind)
         # What is published reaches the container from its own network, never from its loopback.
         listen = _EVERYWHERE if self._network.published else self._bind
         addresses = {f"{service}-address": listen for service in ("http", "grpc", "metrics")}
-        return Site((REPOSITORY, ALIASES), addresses)
+        return Site((REPOSITORY, ALIASES), addresses, self._network.host)
 
     def _run(self, name: str, launched: LaunchArguments) -> None:
         assert self._engine is not None
@@ -177,7 +177,8 @@ class DockerServer(OwnServer):
             ports = [int(each.rpartition(":")[2]) for each in (at.http, at.grpc, at.metrics) if each is not None]
             settings["ports"] = {f"{port}/tcp": (self._bind, port) for port in ports}
         gpus = self._gpus
-        if "device_requests" in settings or gpus is None:
+        if "device_requests" in settings or gpus is None or self._network.host:
+            # Of another machine's GPUs none is known here.
             return settings
         if gpus.gpus:
             settings["device_requests"] = [DeviceRequest(device_ids=list(gpus.uuids), capabilities=[["gpu"]])]
