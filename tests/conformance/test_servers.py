@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from server_kinds import KINDS, Serve, Serving
 from pytest_triton.case import Candidate, Case, Inputs, Load
 from pytest_triton.errors import LoadNotAllowed, ModelLoadError, RequestError, ServerDied, ServerUnavailable
 from pytest_triton.protocol import SMOKE, measure
+from pytest_triton.repository.configuration import read
 from pytest_triton.server.base import Control
 from pytest_triton.server.process import ChildServer
 from pytest_triton.server.transport import ask
@@ -21,11 +23,14 @@ from pytest_triton.server.transport import ask
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model repository: ``identity`` (FP32, batching), ``raising`` (in ``execute``) and ``corrupt``."""
+    """A model repository: ``identity`` and ``another`` (FP32, batching), ``raising`` (in ``execute``), ``corrupt``."""
     folder = tmp_path_factory.mktemp("repository")
     write_model(folder, "identity")
+    write_model(folder, "another")
     write_model(folder, "raising", execute='raise ValueError("the model is out of order")')
     write_model(folder, "corrupt", configuration='backend: "python"\ninput [ {{ name: 7 }} ]\n')
+    # A local server caches a model's code beside it, when it loads it first, and then takes the model for changed.
+    compileall.compile_dir(folder, quiet=2)
     return folder
 
 
@@ -112,25 +117,26 @@ def test_a_load_over_a_protocol_that_it_is_not_known_to_speak_says_what_to_name(
         assert f"{protocol}{'s' if serving.server.endpoints.tls is not None else ''}://host:port" in caught.value.hint
 
 
-def test_configurations_are_applied_read_back_changed_in_place_and_taken_away(serving: Serving) -> None:
+def test_configurations_are_applied_read_back_changed_in_place_and_taken_away(
+    serving: Serving, repository: Path
+) -> None:
     require_control(serving)
     control = serving.server.control
-    control.load("identity")
-    configuration = control.configuration("identity")
+    configuration = read(repository / "another" / "config.pbtxt")
     configuration.max_batch_size = 3
     configuration.dynamic_batching.preferred_batch_size[:] = [2]
-    assert control.load("identity", configuration) > 0
-    applied = control.configuration("identity")
+    assert control.load("another", configuration) > 0
+    applied = control.configuration("another")
     assert (applied.max_batch_size, list(applied.dynamic_batching.preferred_batch_size)) == (3, [2])
-    send(control)
+    send(control, "another")
     # Only a reload would reset what was counted.
     applied.instance_group[0].count += 1
-    control.load("identity", applied)
-    assert control.configuration("identity").instance_group[0].count == applied.instance_group[0].count
-    assert control.statistics("identity").success_count == 1
-    control.unload("identity")
-    assert not control.model_ready("identity")
-    control.unload("identity")
+    control.load("another", applied)
+    assert control.configuration("another").instance_group[0].count == applied.instance_group[0].count
+    assert control.statistics("another").success_count == 1
+    control.unload("another")
+    assert not control.model_ready("another")
+    control.unload("another")
 
 
 def test_refusals_carry_tritons_reason(serving: Serving) -> None:
