@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_triton.errors import ServerUnavailable
+from pytest_triton.errors import ServerError, ServerUnavailable
 from pytest_triton.server.docker.engine import Engine, asking, explain
 from pytest_triton.server.docker.groups import Groups, find_groups
 from pytest_triton.server.docker.owners import own_label, remove
@@ -121,11 +121,16 @@ class Container:
     def end(self, *, grace: float) -> None:
         """Ask it to end, kill it after ``grace`` seconds, and return when it is removed. May be called again."""
         if grace and self._status is None:
-            with suppress(ServerUnavailable), asking(self._engine, "end a container"):
+            with suppress(ServerError), asking(self._engine, "end a container"):
                 self._engine.client.api.kill(self._name, "SIGTERM")
                 self._over.wait(grace)
-        remove(self._engine, self._name)
-        self._wait_until_gone()
+        try:
+            remove(self._engine, self._name)
+            self._wait_until_gone()
+        except ServerError as error:
+            # An engine that has ended ends its containers when it is started again, and this one is removed then.
+            if isinstance(error, ServerUnavailable):
+                raise
         # The engine closes its side. Closed by us, the socket would not wake the thread that waits for the output.
         for thread in self._threads:
             thread.join(GONE_WITHIN)
@@ -163,8 +168,9 @@ class Container:
             # Without a bound: it runs for as long as it runs.
             answer = self._engine.client.api.wait(self._name, timeout=None)
             code = int(answer["StatusCode"])
-        except (DockerException, RequestException, OSError):
+        except (DockerException, RequestException, OSError) as error:
             code = UNKNOWN
+            self._write(f"error: Docker no longer tells what became of the container: {error}\n".encode())
         self._threads[0].join(GONE_WITHIN)
         self._status = _SIGNALLED - code if _SIGNALLED < code < UNKNOWN else code
         self._over.set()
