@@ -25,6 +25,7 @@ from pytest_triton.server.gpus import GpuChoice
 from pytest_triton.server.options import join_words
 from pytest_triton.server.own import START_TIMEOUT, OwnServer, Site
 from pytest_triton.server.ports import LOOPBACK
+from pytest_triton.server.remains import mark, remove_remains
 from pytest_triton.server.supervisor import remove_blocks
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class DockerServer(OwnServer):
         return f"docker Triton {self.version} ({self._image_name}, {self._network}, {files})"
 
     def _remove_remains(self) -> None:
+        remove_remains()
         engine = connect()
         try:
             remove_abandoned(engine)
@@ -103,6 +105,9 @@ class DockerServer(OwnServer):
             )
         self._name = name
         self._container = parse_options(self._container_text, limits=self._limits)
+        if self._container.create.get("ipc_mode") == "host":
+            # Its blocks of shared memory lie here then, and outlive it when this process is killed.
+            mark(name, Path())
         self._engine = connect()
         self._image = find_image(self._engine, self._image_name, self._tell)
         self._network = choose_network(self._engine, self._container.network, bind=self._bind)
