@@ -82,9 +82,7 @@ def advise_gpus(reason: str, choice: GpuChoice) -> str:
         return ""
     if choice.gpus:
         shown = ", ".join(f"{number} is {gpu}" for number, gpu in enumerate(choice.gpus))
-        return (
-            f"This server sees: {shown}. --triton-gpus says which; with pytest-xdist, each worker has one only."
-        )
+        return f"This server sees: {shown}. --triton-gpus says which; with pytest-xdist, each worker has one only."
     if choice.restricted:
         return "--triton-gpus=none hides them; drop it, or give the model KIND_CPU."
     return f"There is no GPU here ({trouble() or 'CUDA_VISIBLE_DEVICES hides them'}): give the model KIND_CPU."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -13,10 +12,11 @@ import numpy as np
 import pytest
 from engines import Spoken
 from leftovers import family, wait_for_end
+from serving import settled_statistics
 
 from pytest_triton.errors import EngineError
 from pytest_triton.load import Engine, LoadSession, Plan, RequestSet
-from pytest_triton.observation import OK, ServerStatistics, Trace
+from pytest_triton.observation import OK, Trace
 from pytest_triton.server import EmbeddedServer
 
 MakePlan = Callable[..., Plan]
@@ -28,18 +28,6 @@ def needs_all_in_sight(session: LoadSession) -> None:
         pytest.skip("each trace is a run of its own")
 
 
-def settled_statistics(triton: EmbeddedServer, model: str) -> ServerStatistics:
-    """Triton's statistics once they stand still: it counts a request only after its answer has left."""
-    earlier = triton.control.statistics(model)
-    for _ in range(40):
-        time.sleep(0.05)
-        later = triton.control.statistics(model)
-        if later == earlier:
-            return later
-        earlier = later
-    raise AssertionError("the statistics do not stand still without a load")
-
-
 def in_flight(traces: Sequence[Trace], moment: int) -> int:
     """How many requests were between their sending and their answer at ``moment``."""
     return sum(int(np.sum((trace.sent <= moment) & (trace.done > moment))) for trace in traces)
@@ -49,12 +37,12 @@ def in_flight(traces: Sequence[Trace], moment: int) -> int:
 def test_every_request_is_in_a_trace_and_in_tritons_statistics(
     engine: Engine, make_plan: MakePlan, triton: EmbeddedServer, concurrency: int, batch_size: int
 ) -> None:
-    before = settled_statistics(triton, "echo")
+    before = settled_statistics(triton.control, "echo")
     with engine.open(make_plan("echo", load={"concurrency": concurrency, "batch_size": batch_size})) as session:
         needs_all_in_sight(session)
         session.start()
         traces = [session.collect(seconds=0.1) for _ in range(5)] + [session.stop()]
-    seen = settled_statistics(triton, "echo").since(before)
+    seen = settled_statistics(triton.control, "echo").since(before)
 
     count = sum(len(trace) for trace in traces)
     assert count > concurrency
@@ -101,7 +89,7 @@ def test_answers_of_any_size_come_in_whole(
     if size > 4 * 2**20 and engine.name != "wire":
         pytest.skip("what is so large is for the engine that need not encode it each time")
     plan = make_plan("echo", size=size)
-    before = settled_statistics(triton, "echo")
+    before = settled_statistics(triton.control, "echo")
     with engine.open(plan) as session:
         needs_all_in_sight(session)
         session.start()
@@ -110,7 +98,7 @@ def test_answers_of_any_size_come_in_whole(
 
     assert count >= 3
     assert all((trace.status == OK).all() for trace in traces)
-    assert settled_statistics(triton, "echo").since(before).success_count == count
+    assert settled_statistics(triton.control, "echo").since(before).success_count == count
 
 
 def test_waits_for_the_requests_it_was_asked_for(engine: Engine, make_plan: MakePlan) -> None:
@@ -172,7 +160,7 @@ def test_a_server_that_is_not_there_is_said_before_the_load(engine: Engine, make
 
 
 def test_several_processes_share_the_load(engine: Engine, make_plan: MakePlan, triton: EmbeddedServer) -> None:
-    before = settled_statistics(triton, "slow")
+    before = settled_statistics(triton.control, "slow")
     with engine.open(make_plan("slow", load={"concurrency": 4}, workers=3)) as session:
         needs_all_in_sight(session)
         session.start()
@@ -180,7 +168,7 @@ def test_several_processes_share_the_load(engine: Engine, make_plan: MakePlan, t
 
     moments = np.linspace(traces[0].started_ns, traces[1].ended_ns, 50)[5:-5].astype(np.int64)
     assert max(in_flight(traces, moment) for moment in moments) == 4
-    assert settled_statistics(triton, "slow").since(before).success_count == sum(map(len, traces))
+    assert settled_statistics(triton.control, "slow").since(before).success_count == sum(map(len, traces))
 
 
 def test_no_answer_is_faster_than_the_model(engine: Engine, make_plan: MakePlan) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import psutil
 import pytest
 from leftovers import wait_for_end
+from serving import settled_statistics
 
 from pytest_triton.case import Load
 from pytest_triton.load import Plan, Request, RequestSet, WireEngine
@@ -49,11 +50,11 @@ def test_one_process_sends_one_load_after_another(triton: EmbeddedServer, others
         {"concurrency": 3, "protocol": "grpc", "streaming": True},
         {"concurrency": 2},
     ):
-        before = triton.control.statistics("echo").success_count
+        before = settled_statistics(triton.control, "echo").success_count
         with engine.open(plan(triton, **load)) as session:
             counts.append(send(session, 40))
             seen |= workers(others)
-        assert triton.control.statistics("echo").success_count - before == counts[-1]
+        assert settled_statistics(triton.control, "echo").success_count - before == counts[-1]
     assert len(seen) == 1
     del engine, session
     assert not wait_for_end(list(seen), 5)

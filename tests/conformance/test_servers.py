@@ -11,6 +11,7 @@ import pytest
 from leftovers import family, name_of, things_of, wait_for_end
 from python_models import write_model
 from server_kinds import KINDS, Serve, Serving
+from serving import settled_statistics
 
 from pytest_triton.case import Candidate, Case, Inputs, Load
 from pytest_triton.errors import LoadNotAllowed, ModelLoadError, RequestError, ServerDied, ServerUnavailable
@@ -86,10 +87,10 @@ def test_a_model_describes_itself_and_answers(serving: Serving, control: Control
 
 
 def test_statistics_count_what_was_sent(serving: Serving, control: Control) -> None:
-    before = control.statistics("identity")
+    before = settled_statistics(control, "identity")
     send(control)
     send(control)
-    since = control.statistics("identity").since(before)
+    since = settled_statistics(control, "identity").since(before)
     assert (since.success_count, since.inference_count, since.execution_count) == (2, 2, 2)
     assert 0 < since.compute_infer_ns < since.success_ns
     assert control.all_statistics()["identity"] == control.statistics("identity")

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf import text_format
 from interpreters import NUMPY, TRITON, find_torch, make_environment
 from networks import FILES, expect, write_network
+from serving import settled_statistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
@@ -88,14 +89,14 @@ def test_a_batch_is_answered_with_every_output(served: Served) -> None:
 
 
 def test_requests_at_once_share_a_run_and_keep_their_answers(served: Served) -> None:
-    before = served.control.statistics("net")
+    before = settled_statistics(served.control, "net")
     every = [np.full((1 + number % 2, 3), number, dtype=np.float32) for number in range(5)]
     with ThreadPoolExecutor(len(every)) as pool:
         answers = list(pool.map(lambda rows: ask(served.control, rows), every))
     for rows, answer in zip(every, answers, strict=True):
         for name, values in expect(rows).items():
             np.testing.assert_allclose(answer[name], values, rtol=1e-5)
-    after = served.control.statistics("net")
+    after = settled_statistics(served.control, "net")
     assert after.inference_count - before.inference_count == 7
     assert after.execution_count - before.execution_count < 5
 

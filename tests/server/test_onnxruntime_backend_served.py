@@ -13,6 +13,7 @@ import onnx
 import pytest
 from google.protobuf import json_format, text_format
 from onnx import TensorProto, helper, numpy_helper
+from serving import settled_statistics
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 
@@ -407,10 +408,10 @@ class TestAnswers:
 
 class TestBatches:
     def test_requests_at_once_share_runs_and_keep_their_answers(self, control: ModelControl) -> None:
-        before = control.statistics("product")
+        before = settled_statistics(control, "product")
         rows = [np.full((1 + index % 2, 3), index, dtype=np.float32) for index in range(8)]
         answers = ask_at_once([lambda row=row: ask(control, "product", row)["y"] for row in rows])  # type: ignore[misc]
-        after = control.statistics("product")
+        after = settled_statistics(control, "product")
         for row, answer in zip(rows, answers, strict=True):
             np.testing.assert_array_equal(answer, row @ np.arange(6, dtype=np.float32).reshape(3, 2))
         assert after.inference_count - before.inference_count == 12

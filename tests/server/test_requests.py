@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 from python_models import write_echo
-from serving import serve
+from serving import serve, settled_statistics
 
 from pytest_triton.case import Candidate, Case, Inputs, Load
 from pytest_triton.deployment import Deployer
@@ -204,7 +204,7 @@ def test_what_was_checked_is_asked_once_more_only(triton: EmbeddedServer) -> Non
     case = Case(Candidate("echo"), Load(), echo_inputs(2, count=5))
     deployment = deployer.deploy(case.candidate)
     first = deployer.prepare(deployment, case)
-    before = triton.control.statistics("echo")
+    before = settled_statistics(triton.control, "echo")
     assert deployer.prepare(deployment, case) is first
     assert deployer.prepare(deployment, Case(case.candidate, Load(batch_size=2), case.inputs)) is not first
-    assert triton.control.statistics("echo").since(before).success_count == 1 + 5
+    assert settled_statistics(triton.control, "echo").since(before).success_count == 1 + 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from python_models import write_echo
-from serving import serve
+from serving import serve, settled_statistics
 
 from pytest_triton.case import Inputs, Load
 from pytest_triton.load import Plan, Request, RequestSet, WireEngine, make_request
@@ -87,11 +87,11 @@ def test_answers_are_counted_to_the_byte(echo: EmbeddedServer) -> None:
 
 def test_requests_are_sent_in_rotation(echo: EmbeddedServer) -> None:
     requests = tuple(request_for(echo, "floats", size=16, batch_size=batch_size) for batch_size in (1, 2, 3))
-    before = echo.control.statistics("floats")
+    before = settled_statistics(echo.control, "floats")
     with WireEngine().open(Plan(echo.endpoints.http, Load(), RequestSet.of(*requests))) as session:
         session.start()
         count = len(session.collect(seconds=0.2)) + len(session.stop())
-    seen = echo.control.statistics("floats").since(before)
+    seen = settled_statistics(echo.control, "floats").since(before)
     assert seen.success_count == count
     rounds, rest = divmod(count, 3)
     assert seen.inference_count == 6 * rounds + sum((1, 2, 3)[:rest])

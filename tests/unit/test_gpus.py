@@ -141,9 +141,7 @@ def test_processes_share_several_gpus_out(monkeypatch):
 def test_a_model_that_asks_for_a_gpu_which_its_server_does_not_see(monkeypatch):
     install_fakes(monkeypatch, H100, L4)
     none = "instance group one_0 of model one has kind KIND_GPU but no GPUs are available"
-    other = (
-        "instance group two_0 of model two specifies invalid or unsupported gpu id 1. GPUs with at least"
-    )
+    other = "instance group two_0 of model two specifies invalid or unsupported gpu id 1. GPUs with at least"
     assert "This server sees: 0 is NVIDIA L4 24576 MiB." in advise_gpus(other, choose_gpus("1"))
     assert "--triton-gpus=none hides them" in advise_gpus(none, choose_gpus("none"))
     assert "(CUDA_VISIBLE_DEVICES hides them)" in advise_gpus(none, choose_gpus("", {"CUDA_VISIBLE_DEVICES": ""}))
