@@ -16,7 +16,8 @@ Then both winners are measured by Perf Analyzer on one server, each at its load,
 the mean ratio over the pairs, ours by theirs.
 
 The truth of ``quality`` is every candidate's mean throughput over several long rounds, each in an order of its
-own; ``--truth`` keeps it in a file, to which an interrupted run adds. ``--results`` keeps every run in a file.
+own, and that of the best ones over many more; ``--truth`` keeps it in a file, to which an interrupted run adds.
+``--results`` keeps every run in a file.
 
 Needs a quiet machine: on a busy one Perf Analyzer's windows hardly ever agree, and Model Analyzer tries again and
 again.
@@ -44,7 +45,7 @@ from typing import Any
 from _model_analyzer import ModelAnalyzer, install
 from _perf_analyzer import PerfAnalyzer, fetch
 from _search_models import MODELS, Model, Point
-from _search_truth import measure_truth, send, serve
+from _search_truth import NEAR, measure_truth, send, serve
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from pytest_triton.repository.configuration import read
@@ -219,15 +220,15 @@ def judge_quality(
     """Search with every strategy and seed, and say how far the winners are from the true best."""
     with tempfile.TemporaryDirectory(prefix="truth-") as output:
         truth = measure_truth(
-            model, repository, Path(output), rounds=options.truth_rounds, seconds=options.truth_seconds,
-            protocol=options.protocol, cache=options.truth,
+            model, repository, Path(output), rounds=options.truth_rounds, final=options.truth_final,
+            seconds=options.truth_seconds, protocol=options.protocol, cache=options.truth,
         )  # fmt: skip
     best = truth.best()
-    print(
-        f"the true best of {len(truth.rounds)} candidates makes {best:.0f}/s; {truth.within(CLOSE)} candidates are "
-        f"within {CLOSE:.0%} of it",
-        flush=True,
-    )
+    first, *others = truth.leaders(NEAR)
+    print(f"the true best of {len(truth.rounds)} candidates, {first}, makes {best:.0f}/s; what is near it:")
+    for other in others:
+        behind = 1 - truth.values()[other] / best
+        print(f"{other}: {behind:.1%} behind (standard error {truth.error(other, first):.1%})", flush=True)
     strategies = [each for each in options.strategies if each != "optuna" or importlib.util.find_spec("optuna")]
     if len(strategies) < len(options.strategies):
         print("optuna is not installed: left out")
@@ -280,6 +281,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--truth", type=Path, metavar="PATH", help="where the truth is kept and taken from")
     parser.add_argument("--truth-rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--truth-final", type=int, default=15, help="rounds of the best ones (default: %(default)s)")
     parser.add_argument("--truth-seconds", type=float, default=2.0, help="per round (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds of a search (default: %(default)s)")
     parser.add_argument("--results", type=Path, metavar="PATH", help="where each run is added, a line of JSON each")
