@@ -32,8 +32,9 @@ _ERROR = 1 - CONFIDENCE
 class Contest:
     """Rounds of contenders: the default configuration, which is number 0, and the finalists.
 
-    ``costs`` are theirs, in anything that compares; a tie goes to the least. ``values`` are the objective's by the
-    number of the round, for each contender; contenders are compared over the rounds that both were in.
+    ``costs`` are theirs, in anything that compares; a tie goes to the least, and of several to the best of them.
+    ``values`` are the objective's by the number of the round, for each contender; contenders are compared over the
+    rounds that both were in.
     """
 
     by: Objective
@@ -89,10 +90,11 @@ class Contest:
         return width <= 2 * MARGIN or (clear and width <= _WIDE * abs(gain.value))
 
     def order(self) -> list[int]:
-        """Return the finalists by preference, the winner first: cheapest of a tie, then the others by their values."""
+        """Return the finalists by preference, the winner first: those of a tie by their costs, then by their values."""
         tie = self._tie()
-        others = [number for number in range(1, len(self.costs)) if number not in tie]
-        return [*sorted(tie, key=lambda number: self.costs[number]), *sorted(others, key=self._level, reverse=True)]
+        ranked = sorted(range(1, len(self.costs)), key=self._level, reverse=True)
+        cheapest = sorted((number for number in ranked if number in tie), key=lambda number: self.costs[number])
+        return [*cheapest, *(number for number in ranked if number not in tie)]
 
     def ties(self) -> list[int]:
         """Return the finalists that pass as no worse and no better than the winner."""

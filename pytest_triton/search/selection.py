@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_triton.search.probed import Probed
 
 NEAR = 0.05
+_IN_REACH = 0.15
 """What lies within so much of the leader by its first figures may be the best one, as a fraction."""
 _SAME_MEMORY = math.log(1.05)
 """Memory that differs by less than about 5 % is the same: two readings of one configuration differ by some."""
@@ -103,16 +104,22 @@ def costs(
 
 
 def finalists(ranked: Sequence[Result], by: Objective) -> list[Result]:
-    """Return the leader and those that are not told apart from it, best first.
+    """Return the leader and those that may be better, best first.
 
-    Those are the candidates whose interval overlaps the leader's and whose value lies within 5 % of it.
+    Those are the candidates whose value lies within ``NEAR`` of the leader's, or whose interval overlaps the leader's
+    and whose value lies within ``_IN_REACH`` of it: what a probe says of itself knows nothing of the seconds around it,
+    in which the machine may have done other things.
     """
     known = [(result, value) for result in ranked if (value := result.value(by)) is not None]
-    return [result for result, value in known if _overlap(known[0][1], value) and _is_near(known[0][1], value)]
 
+    def may_be_better(value: Estimate) -> bool:
+        leader = known[0][1]
+        behind = abs(value.value - leader.value)
+        return behind <= NEAR * abs(leader.value) or (
+            behind <= _IN_REACH * abs(leader.value) and _overlap(leader, value)
+        )
 
-def _is_near(leader: Estimate, other: Estimate) -> bool:
-    return abs(other.value - leader.value) <= NEAR * abs(leader.value)
+    return [result for result, value in known if may_be_better(value)]
 
 
 def _overlap(a: Estimate, b: Estimate) -> bool:

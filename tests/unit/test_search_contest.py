@@ -49,6 +49,12 @@ def test_a_tie_goes_to_the_cheapest_and_is_said_to_be_one() -> None:
     assert sorted(contest.ties()) == [1, 2]
 
 
+def test_of_those_that_cost_the_same_the_best_wins_a_tie() -> None:
+    contest, _ = play([100, 150, 155, 145], [1, 3, 3, 3], noise=0.1)
+    assert sorted(contest.ties()) != []
+    assert contest.order()[0] == 2
+
+
 def test_what_is_cheaper_and_worse_by_more_than_the_margin_is_no_tie() -> None:
     contest, rounds = play([100, 150, 150 * (1 - 3 * MARGIN)], [1, 3, 2], noise=0.03)
     assert contest.order()[0] == 1
