@@ -35,7 +35,7 @@ def test_slo(triton_perf):
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(
         [
-            "triton: 2 cases on server embedded (auto), one measurement at a time",
+            "triton: 2 cases on server embedded (auto), one measurement at a time on a device",
             "on embedded Triton 2.51.0 (nvidia-pytriton *, Python *)",
             "identity:",
             "  Concurrency: 1, batch size: 2, throughput: * infer/sec, latency * usec*PASS",
