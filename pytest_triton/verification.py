@@ -146,7 +146,7 @@ class Verification:
                 request.inputs,
                 request.datatypes,
                 parameters=together,
-                timeout=control.timeout,
+                timeout=control.request_timeout,
             )
         ]
 

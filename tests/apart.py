@@ -19,7 +19,7 @@ from pytest_triton.server.supervised import SupervisedProcess
 def install_triton(prefix: Path) -> Path:
     """Install the embedded Triton below ``prefix`` as the official container has it below /opt/tritonserver.
 
-    Returns its program, which needs nothing of the environment that it is started in.
+    Returns its program. Of the environment that it is started in it needs ``PATH`` alone, with ``python3_on_path``.
     """
     installation = find_installation()
     make_backend_directory(prefix / "backends", installation)
@@ -29,11 +29,15 @@ def install_triton(prefix: Path) -> Path:
     environment = installation.environment()
     program.write_text(
         f"#!/bin/sh\nexport LD_LIBRARY_PATH='{environment['LD_LIBRARY_PATH']}'\n"
-        f"export PATH='{installation.interpreter.path.parent}{os.pathsep}{os.defpath}'\n"
         f'exec {installation.tritonserver} "$@"\n'
     )
     program.chmod(0o755)
     return program
+
+
+def python3_on_path() -> str:
+    """``PATH`` with the interpreter before all others that models are to run in."""
+    return f"{find_installation().interpreter.path.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def serve_fixed(program: Path, repository: Path, folder: Path) -> Iterator[Endpo
         *(f"--{name}-address=127.0.0.1" for name in names),
     ]
     process = SupervisedProcess(log=folder / "fixed.log", shm_prefix=prefix, directories=[])
-    process.run(words, os.environ)
+    process.run(words, {**os.environ, "PATH": python3_on_path()})
     try:
         endpoints = Endpoints(**{name: f"127.0.0.1:{port}" for name, port in ports.items()})
         trouble = wait_until_ready(endpoints, server_id="triton", timeout=30, ended=lambda: process.status is not None)

@@ -1,4 +1,4 @@
-"""An image with Triton in it as the official one has it, made of what is installed here: nothing is downloaded."""
+"""Images as the official ones are, of Triton and of Perf Analyzer, made of what is installed: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytest_triton.server.embedded.installation import Installation, find_installation
 
 TRITON = "/opt/tritonserver"
+SDK = "/workspace/install/bin"
 _LIBRARY = re.compile(r"(?:=> |^\s*)(/\S+) \(0x")
 _LEFT_OUT = frozenset({"__pycache__", "test", "tests", "idlelib", "ensurepip", "lib2to3", "site-packages", "tkinter"})
 _PROGRAMS = ("/bin/sh", "/bin/bash")
@@ -31,10 +32,36 @@ def recipe() -> dict[str, str]:
 
 def build() -> Iterator[bytes]:
     """Yield the archive of the image's files: Triton, an interpreter with NumPy, a shell, and the libraries of all."""
+    installation = find_installation()
+    found = {name: Path(name) for name in _PROGRAMS} | _triton(installation) | _python()
+    yield from _pack(found, installation.environment())
+
+
+def build_sdk(program: Path) -> Iterator[bytes]:
+    """Yield the archive of an image with Perf Analyzer in ``SDK``, a shell, and the libraries of both.
+
+    Those that are not looked for everywhere lie in that folder as well.
+    """
+    place = f"{program.parent}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+    found = {name: Path(name) for name in ("/bin/sh", "/bin/rm", "/bin/sleep")} | {f"{SDK}/perf_analyzer": program}
+    yield from _pack(found, {**os.environ, "LD_LIBRARY_PATH": place}, beside=SDK)
+
+
+def _pack(found: Mapping[str, Path], environment: Mapping[str, str], *, beside: str = "") -> Iterator[bytes]:
+    """Yield the archive of files, by their names in the image, and of the libraries that they need.
+
+    A library that the loader finds by its environment alone goes ``beside`` the program, if that is a folder.
+    """
+    everywhere = _libraries([*found.values()], {}) if beside else set()
+    libraries = {
+        name if not beside or name in everywhere else f"{beside}/{Path(name).name}": Path(name)
+        for name in _libraries([*found.values()], environment)
+    }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, path in _files():
-            archive.add(path, name, recursive=False, filter=_plain)
+        for name, path in sorted({**found, **libraries}.items()):
+            # What is a link here is a file there.
+            archive.add(path.resolve(), name.lstrip("/"), recursive=False, filter=_plain)
             yield _taken(buffer)
         for name, text in (("etc/passwd", "root:x:0:0::/:/bin/sh\ntriton:x:1000:1000::/:/bin/sh\n"), ("etc/group", "")):
             info = tarfile.TarInfo(name)
@@ -58,18 +85,6 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.uid = info.gid = 0
     info.mode |= 0o444 | (0o111 if info.mode & 0o100 else 0)
     return info
-
-
-def _files() -> Iterator[tuple[str, Path]]:
-    """Yield names in the image, and the files here. What is a link here is a file there."""
-    installation = find_installation()
-    found: dict[str, Path] = {}
-    found |= {name: Path(name) for name in _PROGRAMS}
-    found |= _triton(installation)
-    found |= _python()
-    found |= {name: Path(name) for name in _libraries([*found.values()], installation)}
-    for name, path in sorted(found.items()):
-        yield name.lstrip("/"), path.resolve()
 
 
 def _triton(installation: Installation) -> dict[str, Path]:
@@ -109,12 +124,10 @@ def _below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _libraries(files: list[Path], installation: Installation) -> set[str]:
+def _libraries(files: list[Path], environment: Mapping[str, str]) -> set[str]:
     """Return the shared libraries that programs and libraries among ``files`` need, by the loader itself."""
     binary = [str(path.resolve()) for path in files if _is_binary(path)]
-    answer = subprocess.run(
-        ["ldd", *binary], env=installation.environment(), capture_output=True, text=True, check=False, timeout=60
-    )
+    answer = subprocess.run(["ldd", *binary], env=environment, capture_output=True, text=True, check=False, timeout=60)
     found = [match[1] for line in answer.stdout.splitlines() if (match := _LIBRARY.search(line)) is not None]
     return {os.path.normpath(name) for name in found}
 

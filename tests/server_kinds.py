@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apart import install_triton, serve_fixed
+from apart import install_triton, python3_on_path, serve_fixed
 from docker_engine import IMAGE, engine
 from tls import make_certificates, tls_proxy
 
@@ -87,7 +87,7 @@ def local(repository: Path, folder: Path) -> Iterator[Serving]:
     """The ``tritonserver`` on PATH."""
     program = install_triton(folder / "triton")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+        patch.setenv("PATH", f"{program.parent}{os.pathsep}{python3_on_path()}")
         with run_child(LocalServer(repository, output=folder, arguments=ARGUMENTS)) as serving:
             yield serving
 

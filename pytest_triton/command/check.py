@@ -117,11 +117,14 @@ class _Servers:
     """
 
     def __init__(self, chosen: argparse.Namespace, timeout: float) -> None:
+        from pytest_triton.server.log import NAME
+
         found = find_settings(Path.cwd())
+        output = found.output.absolute()
+        output.mkdir(parents=True, exist_ok=True)
+        (output / NAME).unlink(missing_ok=True)
 
         def make() -> Server:
-            output = found.output.absolute()
-            output.mkdir(parents=True, exist_ok=True)
             return make_server(chosen, found, chosen.repository.absolute(), output)
 
         self._make = make
@@ -140,7 +143,7 @@ class _Servers:
         server = self._make()
         self._deployer = Deployer(server)
         server.start()
-        server.control.timeout = self._timeout
+        server.control.timeout = server.control.request_timeout = self._timeout
         return self._deployer
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,10 +19,11 @@ from pytest_triton.load.base import Plan
 from pytest_triton.load.description import read_intervals
 from pytest_triton.load.perf_analyzer_export import BrokenExport, Clock, Export, read_export
 from pytest_triton.load.perf_analyzer_inputs import describe_inputs
-from pytest_triton.load.perf_analyzer_program import Program
+from pytest_triton.load.perf_analyzer_program import EXPORT, Binary, Program
 from pytest_triton.load.served_model import ServedModel, ask_model
 from pytest_triton.observation import Trace
 
+_INPUTS, _INTERVALS = "inputs.json", "intervals.txt"
 _WINDOWS = 3
 """Perf Analyzer ends when three windows agree. Any do: its judgement is turned off."""
 
@@ -35,7 +36,7 @@ _OVERTIME = 1.2
 
 
 class PerfAnalyzerEngine:
-    """Runs the ``perf_analyzer`` binary, once for each window.
+    """Runs the program ``perf_analyzer``, once for each window.
 
     Latency counts from when it really sent a request, whatever it should have; a failed request ends its run; its
     processes' threads are its own choice, not ``Plan.workers``. The first third of each run, in which it connects, is
@@ -45,8 +46,8 @@ class PerfAnalyzerEngine:
     name = "perf_analyzer"
     workers = 1
 
-    def __init__(self, program: str = "") -> None:
-        """``program`` is the binary's path; empty, it is the one on PATH."""
+    def __init__(self, program: str | Callable[[], Program] = "") -> None:
+        """``program`` is the binary's path; empty, it is the one on PATH. Or it finds the program when called."""
         self._program = program
 
     def refusal(self, load: Load) -> str | None:
@@ -69,13 +70,14 @@ class PerfAnalyzerEngine:
         return None
 
     def open(self, plan: Plan) -> PerfAnalyzerSession:
-        """Find the binary, ask the server for the model, write the inputs down. Raises ``EngineError``."""
+        """Find the program, ask the server for the model, write the inputs down. Raises ``EngineError``."""
         refusal = self.refusal(plan.load)
         if refusal:
             raise EngineError(refusal)
         _check_plan(plan)
-        program = Program.find(self._program)
-        return PerfAnalyzerSession(program, plan, ask_model(plan))
+        find = self._program
+        model = ask_model(plan)
+        return PerfAnalyzerSession(find() if callable(find) else Binary.find(find), plan, model)
 
 
 def _check_plan(plan: Plan) -> None:
@@ -109,13 +111,16 @@ class PerfAnalyzerSession:
         self._program = program
         self._plan = plan
         self._model = model
-        self._folder = tempfile.TemporaryDirectory(prefix="pytest-triton-")
-        try:
-            self._inputs = Path(self._folder.name) / "inputs.json"
-            self._inputs.write_text(json.dumps(describe_inputs(plan, batched=model.batches)), encoding="utf-8")
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        with contextlib.ExitStack() as resources:
+            resources.callback(program.close)
+            folder = resources.enter_context(tempfile.TemporaryDirectory(prefix="pytest-triton-"))
+            self._folder = Path(folder)
+            described = json.dumps(describe_inputs(plan, batched=model.batches))
+            (self._folder / _INPUTS).write_text(described, encoding="utf-8")
+            if _has_intervals(plan.load):
+                intervals = "\n".join(str(interval) for interval in read_intervals(Path(plan.load.arrivals)))
+                (self._folder / _INTERVALS).write_text(f"{intervals}\n", encoding="utf-8")
+            self._resources = resources.pop_all()
         self._running = False
 
     def __enter__(self) -> Self:
@@ -124,7 +129,7 @@ class PerfAnalyzerSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._resources.close()
 
     def start(self) -> None:
         """Be ready; Perf Analyzer sends when a trace is collected."""
@@ -164,12 +169,13 @@ class PerfAnalyzerSession:
 
     def _run_once(self, seconds: float) -> Trace:
         window = seconds / (_WINDOWS - 1)
-        path = Path(self._folder.name) / "export.json"
+        path = self._folder / EXPORT
         path.unlink(missing_ok=True)
         words = [*self._words(), "--measurement-interval", str(math.ceil(window * 1000))]
-        words += ["--max-trials", str(_WINDOWS), "--stability-percentage", "999999", "--profile-export-file", str(path)]
+        words += ["--max-trials", str(_WINDOWS), "--stability-percentage", "999999"]
         clock, began = Clock(), time.monotonic_ns()
-        ran = self._program.run(words, timeout=window * _WINDOWS * _OVERTIME + self._plan.timeout + _SLACK)
+        timeout = window * _WINDOWS * _OVERTIME + self._plan.timeout + _SLACK
+        ran = self._program.run(words, folder=self._folder, timeout=timeout)
         ended = time.monotonic_ns()
         if ran.empty:
             return self._as_trace(Export.empty(began, ended), ran.cpu_seconds)
@@ -179,7 +185,7 @@ class PerfAnalyzerSession:
     def _words(self) -> Iterator[str]:
         plan, load = self._plan, self._plan.load
         yield from ("-m", plan.requests.requests[0].model, "-u", plan.address, "-i", load.protocol)
-        yield from ("--input-data", str(self._inputs), "-b", str(load.batch_size))
+        yield from ("--input-data", _INPUTS, "-b", str(load.batch_size))
         if load.streaming:
             yield "--streaming"
         if load.shared_memory != "none":
@@ -201,7 +207,7 @@ class PerfAnalyzerSession:
         if load.rate is not None:
             yield from ("--request-rate-range", str(load.rate), "--request-distribution", load.arrivals)
         else:
-            yield from ("--request-intervals", load.arrivals)
+            yield from ("--request-intervals", _INTERVALS)
 
     def _as_trace(self, export: Export, cpu_seconds: float) -> Trace:
         load = self._plan.load
@@ -224,6 +230,11 @@ class PerfAnalyzerSession:
             offered=max(dispatched, _fewest_due(load, export.seconds)) if load.open_loop else 0,
             dispatched=dispatched,
         )
+
+
+def _has_intervals(load: Load) -> bool:
+    """Say whether the load's ``arrivals`` name a file."""
+    return load.open_loop and load.rate is None
 
 
 def _fewest_due(load: Load, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Perf Analyzer's binary: where it is, a run of it, and what it says when it gives up."""
+"""Perf Analyzer's program: where it is, a run of it, and what it says when it gives up."""
 
 from __future__ import annotations
 
@@ -10,40 +10,59 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Protocol, Self
 
 from pytest_triton.errors import EngineError
 
-_NAME = "perf_analyzer"
-_NOTHING_MEASURED = "No valid requests recorded"
-_THREAD_ERROR = re.compile(r"Thread \[\d+\] had error: (.+)")
-_GRACE = 5.0
+NAME = "perf_analyzer"
+EXPORT = "export.json"
+EXPORTING = ("--profile-export-file", EXPORT)
+GRACE = 5.0
 """Seconds that it has, once told to end, to finish what is in flight and remove its shared memory."""
+_NOTHING_MEASURED = "No valid requests recorded"
+_ELSEWHERE = (
+    "Say where it is with --triton-perf-analyzer=PATH, or docker: to run the one of NVIDIA's SDK image, or use the "
+    "wire engine."
+)
+_THREAD_ERROR = re.compile(r"Thread \[\d+\] had error: (.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run of the binary came to; ``empty`` when no request completed in one of its windows."""
+    """What a run came to; ``empty`` when no request completed in one of its windows."""
 
     output: str
     cpu_seconds: float
     empty: bool
 
 
+class Program(Protocol):
+    """Perf Analyzer, found and tried, on this machine's network."""
+
+    def run(self, words: Sequence[str], *, folder: Path, timeout: float) -> Run:
+        """Run it to its end. Its ``words`` name files of ``folder``, where its profile export is then, as ``EXPORT``.
+
+        Raises ``EngineError`` with its own reason when it gives up, or takes more than ``timeout`` seconds.
+        """
+
+    def close(self) -> None:
+        """Give back what it takes to run it."""
+
+
 @dataclass(frozen=True, slots=True)
-class Program:
-    """The binary at ``path``; ``version`` is its own line about itself."""
+class Binary:
+    """The binary at ``path``."""
 
     path: str
-    version: str
 
     @classmethod
     def find(cls, path: str = "") -> Self:
         """Take the binary at ``path``, or on PATH, and try whether it starts. Raises ``EngineError``."""
-        found = shutil.which(path or _NAME)
+        found = shutil.which(path or NAME)
         if found is None:
             what = f"there is no Perf Analyzer at {path}" if path else "there is no perf_analyzer on PATH"
-            raise EngineError(what, hint="Say where it is with --triton-perf-analyzer=PATH, or use the wire engine.")
+            raise EngineError(what, hint=_ELSEWHERE)
         try:
             ran = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=60, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -54,35 +73,48 @@ class Program:
                 details=(ran.stderr or ran.stdout).splitlines()[:5],
                 hint="Shared libraries are looked for in LD_LIBRARY_PATH, too.",
             )
-        return cls(found, (ran.stdout + ran.stderr).strip())
+        return cls(str(Path(found).absolute()))
 
-    def run(self, words: Sequence[str], *, timeout: float) -> Run:
-        """Run it to its end. Raises ``EngineError`` with its own reason when it gives up, or takes too long."""
+    def run(self, words: Sequence[str], *, folder: Path, timeout: float) -> Run:
+        """Run it to its end."""
         before = _children_cpu()
         # A session of its own: Ctrl-C is for us to act on.
         with subprocess.Popen(
-            [self.path, *words],
+            [self.path, *words, *EXPORTING],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            cwd=folder,
             start_new_session=True,
         ) as process:
             try:
                 output, _ = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired as error:
                 _end(process)
-                raise EngineError(f"Perf Analyzer did not end within {timeout:g} s") from error
+                raise late(timeout) from error
             except BaseException:
                 _end(process)
                 raise
-        cpu = _children_cpu() - before
-        if process.returncode == 0:
-            return Run(output, cpu, empty=False)
-        if _NOTHING_MEASURED in output and not _THREAD_ERROR.search(output):
-            return Run(output, cpu, empty=True)
-        raise _failure(process.returncode, output)
+        return judge(process.returncode, output, _children_cpu() - before)
+
+    def close(self) -> None:
+        """Do nothing: between its runs there is nothing."""
+
+
+def judge(code: int, output: str, cpu_seconds: float) -> Run:
+    """Return what a run came to by its exit status, negative for a signal. Raises ``EngineError`` when it gave up."""
+    if code == 0:
+        return Run(output, cpu_seconds, empty=False)
+    if _NOTHING_MEASURED in output and not _THREAD_ERROR.search(output):
+        return Run(output, cpu_seconds, empty=True)
+    raise _failure(code, output)
+
+
+def late(timeout: float) -> EngineError:
+    """Return the error of a run that took longer than ``timeout`` seconds."""
+    return EngineError(f"Perf Analyzer did not end within {timeout:g} s")
 
 
 def _failure(code: int, output: str) -> EngineError:
@@ -103,7 +135,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     for urge in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
         process.send_signal(urge)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=_GRACE)
+            process.communicate(timeout=GRACE)
             return
 
 

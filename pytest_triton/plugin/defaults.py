@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,12 @@ from pytest_triton.plugin import devices, options
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import Engine
+    from pytest_triton.load.perf_analyzer_program import Program
     from pytest_triton.search.settings import Settings
     from pytest_triton.search.strategies.base import Strategy
     from pytest_triton.server.base import Server
+
+_DOCKER = "docker:"
 
 
 @pytest.hookimpl(trylast=True)
@@ -61,8 +65,20 @@ def pytest_triton_make_engine(config: pytest.Config) -> Engine:
     from pytest_triton.load.engines import make_engine
 
     name, _ = options.setting(config, "engine")
-    program = options.folder(config, "perf-analyzer")
-    return make_engine(name, workers=options.workers(config), perf_analyzer=str(program or ""))
+    return make_engine(name, workers=options.workers(config), perf_analyzer=_perf_analyzer(config))
+
+
+def _perf_analyzer(config: pytest.Config) -> str | Callable[[], Program]:
+    """Return the path that ``--triton-perf-analyzer`` names, or how to start a container of its image."""
+    from pytest_triton.plugin.state import of
+
+    value, _ = options.setting(config, "perf-analyzer")
+    if not value.startswith(_DOCKER):
+        return str(options.folder(config, "perf-analyzer") or "")
+    # Imported where it is asked for: the other engines need nothing of Docker.
+    from pytest_triton.server.docker.perf_analyzer import ContainerProgram
+
+    return partial(ContainerProgram.find, value.removeprefix(_DOCKER).strip(), of(config).progress.say)
 
 
 @pytest.hookimpl(trylast=True)

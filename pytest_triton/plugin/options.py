@@ -126,7 +126,13 @@ OPTIONS = {
             "processes that share a load; auto: one, and more where it is busy and there are cores to spare",
             metavar="auto|N",
         ),
-        Option("perf-analyzer", "", "Perf Analyzer's binary (default: perf_analyzer on PATH)", metavar="PATH"),
+        Option(
+            "perf-analyzer",
+            "",
+            "Perf Analyzer's binary (default: perf_analyzer on PATH), or docker:IMAGE for that of an image, of which "
+            "docker: is NVIDIA's SDK image",
+            metavar="PATH|docker:IMAGE",
+        ),
         Option("repository", "", "the model repository (default: the one the test file lies in)", metavar="DIR"),
         Option("output", ".triton", "folder for records, logs and winners", metavar="DIR"),
         Option(

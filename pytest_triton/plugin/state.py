@@ -63,6 +63,8 @@ class State:
     _served: tuple[Path | None, tuple[str, ...]] = (None, ())
     _failed: dict[tuple[Path | None, tuple[str, ...]], int] = field(default_factory=dict)
     """How often in a row no server has started, by what it was to serve."""
+    _logs: bool = False
+    """Whether what the run before this one has left of its servers' log is gone."""
     _triton: str = ""
     """The running server's version, as it says itself."""
     _spared: bool = False
@@ -125,13 +127,14 @@ class State:
             except PytestTritonError:
                 self.stop()
         self.stop()
+        output = self._begin_log()
         if self._failed.get(wanted, 0) >= _STARTS:
             raise ServerStartError(
                 f"Triton has failed to start {_STARTS} times in a row, and is not tried again",
                 hint="The first of the errors says why.",
             )
         server: Server = self.config.hook.pytest_triton_make_server(
-            config=self.config, repository=repository, arguments=list(arguments), output=self.prepare_output()
+            config=self.config, repository=repository, arguments=list(arguments), output=output
         )
         self.progress.say("starting Triton")
         try:
@@ -147,6 +150,16 @@ class State:
         self._failed.pop(wanted, None)
         self._triton = _version(server)
         return server
+
+    def _begin_log(self) -> Path:
+        """Return the folder for the servers' log, which holds the servers of this run only."""
+        from pytest_triton.server.log import NAME
+
+        folder = self.prepare_output()
+        if not self._logs:
+            (folder / NAME).unlink(missing_ok=True)
+            self._logs = True
+        return folder
 
     def bench(self, repository: Path | None, arguments: Sequence[str]) -> Bench:
         """Return a bench around the running server for ``repository``. Its imports would slow down a server's start."""

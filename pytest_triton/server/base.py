@@ -49,10 +49,11 @@ class Control(Protocol):
     """The client for a server's control plane, over HTTP or gRPC.
 
     Its methods raise ``ServerDied`` when the server went away, ``RequestError`` with Triton's reason when it refused.
-    ``timeout`` (seconds) bounds a load, an unload and an inference.
+    ``timeout`` (seconds) bounds a load and an unload, ``request_timeout`` an inference.
     """
 
     timeout: float
+    request_timeout: float
 
     @property
     def release_route(self) -> Mapping[str, Any] | None:

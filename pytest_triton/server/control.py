@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pytest_triton.errors import RequestError, ServerDied, ServerError
 from pytest_triton.observation import ServerStatistics
 from pytest_triton.server import log as server_log
-from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal
+from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal, no_answer
 from pytest_triton.server.tensors import HEADER_LENGTH, decode_response, encode_request
 from pytest_triton.server.transport import NO_HEADERS, Reply, Unreachable, ask
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_triton.server.base import Control
 
 LOAD_TIMEOUT = 900.0
+REQUEST_TIMEOUT = 120.0
+"""Twice what a load gives a request: the first one after a model was loaded may have something to compile."""
 ANSWER_TIMEOUT = 30.0
 PROBE_TIMEOUT = 5.0
 UNLOAD_POLL = 0.01
@@ -36,7 +38,8 @@ class ModelControl:
     """Ask a Triton to load, unload and describe models.
 
     ``address`` is ``host:port`` of its HTTP endpoint. ``headers`` go along with every question, over TLS if there is
-    ``tls``. ``timeout`` (seconds) bounds a load, an unload and an inference; loads of large models take minutes.
+    ``tls``. ``timeout`` (seconds) bounds a load and an unload, which take minutes for large models, ``request_timeout``
+    an inference.
     ``log`` is the server's log, where it can be read: some reasons stand only there. ``check`` is called when the
     server does not answer: it raises ``ServerDied`` with the log if it knows that it died. ``advise`` turns Triton's
     reason for refusing a model into what to do about it ("" for nothing to say).
@@ -47,6 +50,7 @@ class ModelControl:
         address: str,
         *,
         timeout: float = LOAD_TIMEOUT,
+        request_timeout: float = REQUEST_TIMEOUT,
         headers: Mapping[str, str] = NO_HEADERS,
         tls: TLS | None = None,
         log: Path | None = None,
@@ -55,6 +59,7 @@ class ModelControl:
     ) -> None:
         self.address = address
         self.timeout = timeout
+        self.request_timeout = request_timeout
         self._headers = headers
         self._tls = tls
         self._log = log
@@ -153,7 +158,7 @@ class ModelControl:
     ) -> dict[str, NDArray[np.generic]]:
         """Send one request, with its ``parameters``, and return all outputs.
 
-        Raises ``RequestError`` with Triton's message.
+        Raises ``RequestError`` with Triton's message, or when there is no answer within ``request_timeout``.
         """
         body, header_length = encode_request(inputs, datatypes, parameters=parameters, model=model)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
@@ -162,8 +167,9 @@ class ModelControl:
             f"/v2/models/{quote(model, safe='')}/infer",
             body=body,
             headers=headers,
-            timeout=self.timeout,
+            timeout=self.request_timeout,
             model=model,
+            late=no_answer(model, self.request_timeout),
         )
         if not reply.ok:
             first, *rest = (line for line in clean_reason(reply.reason).splitlines() if line.strip())
@@ -218,6 +224,7 @@ class ModelControl:
         body: bytes | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         model: str = "",
+        late: ServerError | None = None,
     ) -> Reply:
         try:
             return ask(
@@ -231,7 +238,7 @@ class ModelControl:
             )
         except Unreachable as error:
             if error.timed_out:
-                raise ServerError(
+                raise late or ServerError(
                     f"the server at {self.address} did not answer {method} {path} within {timeout:g} s",
                     model=model,
                     hint="Read its log: a load may hang, or the machine may be out of memory.",

@@ -15,13 +15,14 @@ from pytest_triton.server.control import (
     ANSWER_TIMEOUT,
     LOAD_TIMEOUT,
     PROBE_TIMEOUT,
+    REQUEST_TIMEOUT,
     add_up_by_model,
     add_up_statistics,
     configuration_as_json,
     wait_until_gone,
 )
 from pytest_triton.server.grpc_messages import as_metadata, decode_infer, encode_infer, open_channel
-from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal
+from pytest_triton.server.refusal import advise_access, advise_process, clean_reason, make_refusal, no_answer
 from pytest_triton.server.transport import NO_HEADERS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class GrpcControl:
     """Ask a Triton to load, unload and describe models: what ``ModelControl`` does, in the other protocol.
 
     ``address`` is ``host:port`` of its gRPC endpoint. ``headers`` go along with every question, over TLS if there is
-    ``tls``. ``timeout`` (seconds) bounds a load, an unload and an inference.
+    ``tls``. ``timeout`` (seconds) bounds a load and an unload, ``request_timeout`` an inference.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class GrpcControl:
         address: str,
         *,
         timeout: float = LOAD_TIMEOUT,
+        request_timeout: float = REQUEST_TIMEOUT,
         headers: Mapping[str, str] = NO_HEADERS,
         tls: TLS | None = None,
     ) -> None:
         self.address = address
         self.timeout = timeout
+        self.request_timeout = request_timeout
         self._headers = headers
         self._metadata = as_metadata(headers)
         self._tls = tls
@@ -151,15 +154,16 @@ class GrpcControl:
     ) -> dict[str, NDArray[np.generic]]:
         """Send one request, with its ``parameters``, and return all outputs.
 
-        Raises ``RequestError`` with Triton's message.
+        Raises ``RequestError`` with Triton's message, or when there is no answer within ``request_timeout``.
         """
         request = encode_infer(model, inputs, datatypes, parameters or {})
         answer = self._ask(
             "ModelInfer",
             request,
-            timeout=self.timeout,
+            timeout=self.request_timeout,
             model=model,
             problem=f"{model} answered a request with an error",
+            late=no_answer(model, self.request_timeout),
         )
         return decode_infer(answer, model)
 
@@ -212,14 +216,23 @@ class GrpcControl:
             self._require_answer(error, action, self.timeout, model)
             raise make_refusal(self._details(error), model=model, action=action, address=self.address) from error
 
-    def _ask(self, method: str, request: Any, *, timeout: float = 0.0, model: str = "", problem: str = "") -> Any:
+    def _ask(
+        self,
+        method: str,
+        request: Any,
+        *,
+        timeout: float = 0.0,
+        model: str = "",
+        problem: str = "",
+        late: ServerError | None = None,
+    ) -> Any:
         import grpc
 
         timeout = timeout or min(self.timeout, ANSWER_TIMEOUT)
         try:
             return getattr(self._stub, method)(request, timeout=timeout, metadata=self._metadata)
         except grpc.RpcError as error:
-            self._require_answer(error, method, timeout, model)
+            self._require_answer(error, method, timeout, model, late)
             first, *rest = (line for line in clean_reason(self._details(error)).splitlines() if line.strip())
             raise RequestError(
                 f"{problem or f'the server refused {method}'}: {first}",
@@ -231,11 +244,13 @@ class GrpcControl:
     def _details(self, error: grpc.RpcError) -> str:
         return mask(error.details() or "", self._headers)
 
-    def _require_answer(self, error: grpc.RpcError, asked: str, timeout: float, model: str) -> None:
+    def _require_answer(
+        self, error: grpc.RpcError, asked: str, timeout: float, model: str, late: ServerError | None = None
+    ) -> None:
         """Raise unless the error is the server's own answer."""
         code = error.code().name
         if code == _LATE:
-            raise ServerError(
+            raise late or ServerError(
                 f"the server at {self.address} did not answer {asked} within {timeout:g} s",
                 model=model,
                 hint="Read its log: a load may hang, or the machine may be out of memory.",

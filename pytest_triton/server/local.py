@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_triton.errors import OptionError, ServerUnavailable
 from pytest_triton.server.gpus import GpuChoice
+from pytest_triton.server.interpreter import without_bytecode
 from pytest_triton.server.own import START_TIMEOUT
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import ChildServer, Launch
@@ -18,6 +19,7 @@ PROGRAM = "tritonserver"
 OPTION = "--triton-server-path"
 _BESIDE = {"backend-directory": "backends", "cache-directory": "caches", "repoagent-directory": "repoagents"}
 """What is installed beside ``bin``; ``tritonserver`` itself looks below /opt/tritonserver wherever it lies."""
+_BACKENDS = "/opt/tritonserver/backends"
 _LIBRARIES = re.compile(r"error while loading shared libraries|version `(?:GLIBC|GLIBCXX|CXXABI)_\S+' not found")
 _LOG = re.compile(r"[IWEF]\d{4} ")
 
@@ -88,7 +90,14 @@ class LocalServer(ChildServer):
                 hint=f"Run inside the official container, name the program with {OPTION}=PATH, or use "
                 "--triton-server=embedded or a server's address.",
             )
-        return Launch(program=program, environment=dict(os.environ), arguments=installed_beside(program))
+        arguments = installed_beside(program)
+        environment = without_bytecode(
+            os.environ,
+            Path(arguments.get("backend-directory", _BACKENDS)) / "python" / "triton_python_backend_stub",
+            private / "python",
+            keep_clean=(self._repository, self._aliases_directory),
+        )
+        return Launch(program=program, environment=environment, arguments=arguments)
 
     def _advise_start(self, lines: Sequence[str]) -> str:
         if any(_LIBRARIES.search(line) for line in lines):

@@ -1,14 +1,18 @@
-"""The server's log: kept, its last lines, those that tell what went wrong, and why a model's folder was refused."""
+"""The servers' log: where each begins, its last lines, those that tell what went wrong, why a model was refused."""
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
+NAME = "server.log"
+MOST_BYTES = 2**28
 TAIL_BYTES = 65536
 TELLING = 12
 
+_BEGINS = "=== pytest-triton: "
 _ERROR = re.compile(
     r"^(?:[EF]\d{4} |error:|Traceback |.*(?:unrecognized option|error while loading shared libraries|[Ee]xception: ))"
 )
@@ -23,17 +27,34 @@ _UNREADABLE = "failed to read text proto"
 _PARSER = re.compile(r"Error parsing text-format \S+: (\d+:\d+: .*)$")
 
 
+def begin(log: Path, server: str) -> None:
+    """Write a line into ``log`` that says that ``server`` begins, after what others have left there.
+
+    It begins anew when that is more than ``MOST_BYTES``. Where pytest runs, the line names the test that wants it.
+    """
+    before = measure(log)
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    line = f"{_BEGINS}{server}, {time.strftime('%Y-%m-%d %H:%M:%S')}{test and f', started in {test}'} ===\n"
+    with log.open("ab" if before <= MOST_BYTES else "wb") as stream:
+        stream.write((f"\n{line}" if 0 < before <= MOST_BYTES else line).encode("utf-8", "backslashreplace"))
+
+
 def read_tail(log: Path, *, size: int = TAIL_BYTES) -> list[str]:
-    """Return the last lines of ``log``, at most ``size`` bytes of them; none if there is no such file."""
+    """Return the last lines of ``log``, at most ``size`` bytes of them; none if there is no such file.
+
+    Only those of the last server that has begun there.
+    """
     try:
         with log.open("rb") as stream:
-            begin = max(0, stream.seek(0, os.SEEK_END) - size)
+            first = max(0, stream.seek(0, os.SEEK_END) - size)
             # One byte more tells whether the first line is whole.
-            stream.seek(max(0, begin - 1))
+            stream.seek(max(0, first - 1))
             text = stream.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return []
-    return text.splitlines()[1:] if begin else text.splitlines()
+    lines = text.splitlines()[1 if first else 0 :]
+    begins = [place for place, line in enumerate(lines) if line.startswith(_BEGINS)]
+    return lines[begins[-1] + 1 :] if begins else lines
 
 
 def telling_lines(log: Path, *, count: int = TELLING) -> list[str]:
@@ -67,17 +88,6 @@ def measure(log: Path | None) -> int:
         return log.stat().st_size if log is not None else 0
     except FileNotFoundError:
         return 0
-
-
-def keep(log: Path) -> Path | None:
-    """Rename a log, out of the way of the next one, to ``<name>.1``, ``<name>.2``...; None where that cannot be."""
-    number = 1
-    while (kept := log.with_name(f"{log.name}.{number}")).exists():
-        number += 1
-    try:
-        return log.rename(kept)
-    except OSError:
-        return None
 
 
 def find_refusal(log: Path, model: str, *, since: int) -> str:

@@ -12,24 +12,27 @@ from typing import Any, Protocol
 
 from pytest_triton.errors import RepositoryError, ServerDied, ServerStartError
 from pytest_triton.observation import ResourceUsage
+from pytest_triton.repository.python_code import may_define
 from pytest_triton.server.arguments import LaunchArguments, make_arguments, split_arguments
 from pytest_triton.server.base import Endpoints
 from pytest_triton.server.control import UNLOAD_POLL, ModelControl
 from pytest_triton.server.gpu_watch import GpuSource, add_gpu_memory, choose_source
 from pytest_triton.server.gpus import GpuChoice, advise_gpus, choose_gpus
-from pytest_triton.server.log import keep, last_lines, read_tail, telling_lines
+from pytest_triton.server.log import NAME, begin, last_lines, read_tail, telling_lines
 from pytest_triton.server.options import SWITCH, join_words
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.readiness import wait_until_ready
 from pytest_triton.server.remains import PREFIX
 from pytest_triton.server.supervised import describe_status
-from pytest_triton.server.unloading import unload_all
+from pytest_triton.server.unloading import unload
 
 START_TIMEOUT = 60.0
 START_ATTEMPTS = 3
 UNLOAD_WITHIN = 1.5
 GRACE = 0.6
 DEATH_WITHIN = 1.0
+PYTHON, ENSEMBLE = "python", "ensemble"
+"""The platforms, as Triton names them, of models whose code may be seen, and of those that have none."""
 _PORT_LOST = ("already in use", "failed to bind", "Failed to start")
 
 
@@ -61,7 +64,7 @@ class OwnServer(ABC):
     """A ``tritonserver`` that we start; nothing of it outlives this process.
 
     ``repository`` is the model repository, ``arguments`` the user's own for ``tritonserver``. The log goes to
-    ``server.log`` in ``output``; that of a server that died is kept as ``server.log.1``, ``server.log.2`` and so on.
+    ``server.log`` in ``output``, after those of the servers before.
     ``start_timeout`` is in seconds, ``bind`` the IPv4 address that it listens on. ``gpus`` are those that it may use,
     by default those that this process may.
     """
@@ -84,7 +87,6 @@ class OwnServer(ABC):
         self._bind = bind
         self._gpus = gpus
         self._gpu_source: GpuSource | None = None
-        self._kept_log: Path | None = None
         self._running: Running | None = None
         self._launched: LaunchArguments | None = None
         self._control: ModelControl | None = None
@@ -158,7 +160,7 @@ class OwnServer(ABC):
         """The file that its log goes to."""
         if self._launched is not None and self._launched.log_file is not None:
             return self._launched.log_file
-        return self._kept_log or self._output_file
+        return self._output_file
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -212,10 +214,11 @@ class OwnServer(ABC):
     def _try_start(self) -> str | None:
         # One name for the server, its directory and its shared-memory blocks: no other server has it.
         name = f"{PREFIX}{secrets.token_hex(5)}"
-        self._launched = self._control = self._kept_log = None
+        before = self._control
+        self._launched = self._control = None
         try:
             self._output.mkdir(parents=True, exist_ok=True)
-            self._output_file.write_bytes(b"")
+            begin(self._output_file, f"the {self.kind} server {name}")
             site = self._settle(name)
         except OSError as error:
             raise ServerStartError(
@@ -238,6 +241,8 @@ class OwnServer(ABC):
             check=self._check_patiently,
             advise=lambda reason: advise_gpus(reason, gpus) or self._advise(reason),
         )
+        if before is not None:
+            self._control.timeout, self._control.request_timeout = before.timeout, before.request_timeout
         self._gpu_source = choose_source(gpus, self._launched.endpoints)
         problem = wait_until_ready(
             self._launched.endpoints,
@@ -249,21 +254,35 @@ class OwnServer(ABC):
             self._version = str(self._control.server_metadata().get("version", ""))
         return problem
 
+    def _may_finalize(self, folder: Path, platform: str) -> bool:
+        """Whether a loaded model may have something to do at its end. Of a backend in C++ nobody knows."""
+        seen = platform == PYTHON and any(folder.glob("*/model.py"))
+        return may_define(folder, "finalize") if seen else platform != ENSEMBLE
+
     @property
-    def finalizes(self) -> bool:
-        """Whether models must be unloaded before it ends, so that they can finalize."""
-        return True
+    def _traces(self) -> bool:
+        """Whether Triton writes a trace, which it does at a proper end: only without models does it come to that."""
+        words = join_words(self._user_arguments, self._options)
+        return any(name.startswith("trace-") for name, _ in split_arguments(words))
 
     def stop(self) -> None:
         """Let the models finalize, end the server and all that it started, remove what it left. Safe at any time."""
-        running, finalizes = self._running, self.finalizes
+        running, grace = self._running, 0.0
+        models = {alias: model for (model, _), alias in self._aliases.items()}
         try:
-            if running is not None and running.status is None and self._control is not None and finalizes:
-                unload_all(self._control.address, within=UNLOAD_WITHIN)
+            if running is not None and running.status is None and self._control is not None:
+                finalized = unload(
+                    self._control.address,
+                    within=UNLOAD_WITHIN,
+                    may_finalize=lambda name, platform: (
+                        self._traces or self._may_finalize(self._repository / models.get(name, name), platform)
+                    ),
+                )
+                grace = GRACE if finalized else 0.0
         finally:
             # Each thing is forgotten once it is gone: who is interrupted here may call again.
             if running is not None:
-                running.end(grace=GRACE if finalizes else 0)
+                running.end(grace=grace)
                 self._running = None
             self._clear()
             self._aliases.clear()
@@ -286,11 +305,9 @@ class OwnServer(ABC):
         """Raise ``ServerDied``, with the log's last lines, when it no longer runs."""
         if self._running is None or self._running.status is None:
             return
-        # The next server must not write over what this message names.
-        self._kept_log = self._kept_log or keep(self._output_file)
         raise ServerDied(
             f"the {self.kind} server died ({describe_status(self._running.status)})",
-            details=last_lines(self.log) or last_lines(self._kept_log or self._output_file),
+            details=last_lines(self.log) or last_lines(self._output_file),
             hint=f"Its log is {self.log}.",
         )
 
@@ -326,7 +343,7 @@ class OwnServer(ABC):
     @property
     def _output_file(self) -> Path:
         """What the process itself writes: its whole log, unless the user's --log-file takes the log elsewhere."""
-        return self._output / "server.log"
+        return self._output / NAME
 
     def _started(self) -> LaunchArguments:
         if self._launched is None:

@@ -1,4 +1,4 @@
-"""Why Triton refused a model, in words that begin with the cause."""
+"""Why Triton refused a model, or a model does not answer, in words that begin with the cause."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_triton.errors import LoadNotAllowed, ModelLoadError, ServerError
+from pytest_triton.errors import LoadNotAllowed, ModelLoadError, RequestError, ServerError
 from pytest_triton.server import log as server_log
 
 _NOT_EXPLICIT = "explicit model load / unload is not allowed"
@@ -53,6 +53,16 @@ def make_refusal(
         return ServerError(problem, model=model, details=rest)
     hint = advise_process(reason) or (advise(reason) if advise is not None else "")
     return ModelLoadError(problem, reason=reason, model=model, details=rest, hint=hint)
+
+
+def no_answer(model: str, within: float) -> RequestError:
+    """Return the error for a request that ``model`` has not answered ``within`` so many seconds."""
+    return RequestError(
+        f"{model} did not answer a request within {within:g} s",
+        model=model,
+        hint="Does its code wait for something? Where only the first request takes that long, as one that builds an "
+        "engine may, put a model_warmup into its config.pbtxt: it is part of the load then, which may take longer.",
+    )
 
 
 def _find_refusal(log: Path, model: str, written: int) -> str:

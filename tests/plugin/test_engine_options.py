@@ -24,6 +24,13 @@ def test_an_engine_that_cannot_send_says_why(run):
     result.stdout.fnmatch_lines(["*there is no Perf Analyzer at */nowhere*"])
 
 
+def test_perf_analyzer_of_an_image_without_docker(run, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    result = run(PERF, "--triton-engine=perf_analyzer", "--triton-perf-analyzer=docker:")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no Docker engine answers at unix:///nowhere/docker.sock", "*--triton-engine=wire*"])
+
+
 def test_an_engine_that_is_not_there(run):
     result = run(PERF, "--triton-engine=tritonclent")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

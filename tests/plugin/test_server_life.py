@@ -31,12 +31,16 @@ def test_second(triton_server, triton_client, triton_perf):
 
 @pytest.mark.parametrize(("scope", "pids"), [("session", "aaaa"), ("module", "aabb"), ("test", "abcd")])
 def test_one_server_for_each_scope(run, repository, pytester, scope, pids):
-    noted = pytester.path / "pids"
+    noted, log = pytester.path / "pids", pytester.path / ".triton" / "server.log"
+    log.parent.mkdir()
+    log.write_text("an earlier run")
     test = SERVED.replace("PIDS", repr(str(noted)))
     (repository / "identity" / "test_another.py").write_text(test)
     run(test, f"--triton-server-scope={scope}", str(repository)).assert_outcomes(passed=4)
     found = noted.read_text().split()
     assert [one == other for one, other in pairwise(found)] == [one == other for one, other in pairwise(pids)]
+    assert "an earlier run" not in log.read_text()
+    assert log.read_text().count("=== pytest-triton: the embedded server ") == len(set(pids))
 
 
 CRASHES = """
@@ -142,3 +146,26 @@ def test_two_runs_at_once_never_measure_at_once(repository, pytester):
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
     # They took turns: whoever waits is next.
     assert sum(first[2] != second[2] for first, second in pairwise(spans)) > 1
+
+
+ASLEEP = """
+@pytest.mark.triton_model("asleep")
+def test_asleep(triton_server, triton_perf):
+    triton_server.control.request_timeout = 0.3
+    triton_perf()
+
+def test_awake(triton_perf):
+    triton_perf()
+"""
+
+
+def test_a_model_that_never_answers_holds_nothing_up(run, repository, pytester):
+    write_model(repository, "asleep", execute="import time; time.sleep(600)", dims="[ 4 ]")
+    result = run(ASLEEP, "--triton-smoke")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*RequestError: asleep did not answer a request within 0.3 s", "*model_warmup*"])
+    log = (pytester.path / ".triton" / "server.log").read_text()
+    assert [line.partition("::")[2] for line in log.splitlines() if line.startswith("===")] == [
+        "test_asleep (setup) ===",
+        "test_awake (call) ===",
+    ]

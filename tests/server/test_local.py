@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from apart import install_triton
+from apart import install_triton, python3_on_path
+from python_models import write_model
 
 from pytest_triton.errors import OptionError, ServerStartError, ServerUnavailable
 from pytest_triton.server import LocalServer
@@ -18,7 +20,10 @@ def write_program(path: Path, text: str, *, mode: int = 0o755) -> Path:
     return path
 
 
-def test_it_has_the_backends_that_it_was_installed_with(python_models: Path, tmp_path: Path) -> None:
+def test_it_has_the_backends_that_it_was_installed_with(
+    python_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", python3_on_path())
     program = install_triton(tmp_path / "opt" / "tritonserver")
     link = tmp_path / "tritonserver"
     link.symlink_to(program)
@@ -32,6 +37,36 @@ def test_it_has_the_backends_that_it_was_installed_with(python_models: Path, tmp
         assert server.control.model_ready("identity")
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("finalizes", [False, True], ids=["nothing-to-finalize", "finalizing"])
+def test_a_model_stays_as_it_is_and_is_unloaded_only_to_finalize(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, send: Callable[..., object], *, finalizes: bool
+) -> None:
+    monkeypatch.setenv("PATH", python3_on_path())
+    program = install_triton(tmp_path / "triton")
+    folder = write_model(tmp_path / "models", "identity")
+    code = folder / "1" / "model.py"
+    if finalizes:
+        code.write_text(code.read_text() + "\n    def finalize(self):\n        print('the end of it', flush=True)\n")
+    arguments = ["--disable-auto-complete-config"]
+    server = LocalServer(tmp_path / "models", output=tmp_path, program=str(program), arguments=arguments)
+    try:
+        server.start()
+        control = server.control
+        control.load("identity")
+        assert {path.name for path in folder.rglob("*")} == {"1", "config.pbtxt", "model.py"}
+        send(control, "identity")
+        configuration = control.configuration("identity")
+        configuration.version_policy.latest.num_versions = 2
+        control.load("identity", configuration)
+        # A reload would have begun the statistics anew.
+        assert control.statistics("identity").inference_count == 1
+    finally:
+        server.stop()
+    log = (tmp_path / "server.log").read_text()
+    assert ("the end of it" in log) == finalizes
+    assert ("successfully unloaded" in log) == finalizes
 
 
 def test_none_on_path_says_what_else_there_is(

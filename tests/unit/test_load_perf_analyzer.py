@@ -16,7 +16,7 @@ from pytest_triton.load import TLS, Plan, Request, RequestSet
 from pytest_triton.load.perf_analyzer import PerfAnalyzerEngine
 from pytest_triton.load.perf_analyzer_export import BrokenExport, read_export
 from pytest_triton.load.perf_analyzer_inputs import describe_inputs
-from pytest_triton.load.perf_analyzer_program import Program
+from pytest_triton.load.perf_analyzer_program import Binary
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 REQUEST = Request("echo", {"X": X}, {"X": "FP32"})
@@ -70,7 +70,7 @@ def test_refuses_what_else_a_plan_asks_for(options: dict[str, Any], problem: str
 
 def test_a_binary_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="there is no Perf Analyzer at") as caught:
-        Program.find(str(tmp_path / "perf_analyzer"))
+        Binary.find(str(tmp_path / "perf_analyzer"))
     assert "--triton-perf-analyzer" in caught.value.hint
 
 
@@ -84,7 +84,7 @@ def write_program(folder: Path, script: str) -> str:
 def test_a_binary_that_does_not_start(tmp_path: Path) -> None:
     path = write_program(tmp_path, "echo libb64.so.0d: cannot open shared object file >&2; exit 127")
     with pytest.raises(EngineError, match="does not start") as caught:
-        Program.find(path)
+        Binary.find(path)
     assert "libb64" in caught.value.details[0]
 
 
@@ -98,15 +98,15 @@ def test_a_binary_that_does_not_start(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_fails_says_why(tmp_path: Path, script: str, problem: str) -> None:
-    program = Program(write_program(tmp_path, script), "2.51")
+    program = Binary(write_program(tmp_path, script))
     with pytest.raises(EngineError) as caught:
-        program.run([], timeout=0.3 if "sleep" in script else 30)
+        program.run([], folder=tmp_path, timeout=0.3 if "sleep" in script else 30)
     assert caught.value.problem == problem
 
 
 def test_a_window_without_a_request_is_no_failure(tmp_path: Path) -> None:
     path = write_program(tmp_path, "echo 'No valid requests recorded within time interval.'; exit 3")
-    assert Program(path, "2.51").run([], timeout=30).empty
+    assert Binary(path).run([], folder=tmp_path, timeout=30).empty
 
 
 def contents(step: dict[str, Any]) -> bytes:

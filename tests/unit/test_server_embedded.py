@@ -9,13 +9,14 @@ import pytest
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.server.embedded import installation, libraries
 from pytest_triton.server.embedded.environment import make_environment
-from pytest_triton.server.embedded.installation import Installation, Interpreter, find_installation
+from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.libraries import advise_packages, require_libraries
 from pytest_triton.server.embedded.missing import (
     advise_missing_backend,
     advise_missing_package,
     embedded_backends,
 )
+from pytest_triton.server.interpreter import Interpreter
 
 
 def interpreter_that_says(folder: Path, **answer: object) -> str:

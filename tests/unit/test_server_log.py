@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_triton.server.log import find_refusal, keep, measure, read_tail, telling_lines
+from pytest_triton.server import log as server_log
+from pytest_triton.server.log import begin, find_refusal, last_lines, measure, read_tail, telling_lines
 
 LOG = """\
 I1123 14:51:59.608691 11426 cuda_memory_manager.cc:117] "CUDA memory pool disabled"
@@ -63,10 +64,19 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path):
     assert measure(None) == 0
 
 
-def test_logs_are_kept_under_names_of_their_own(tmp_path: Path):
-    log = tmp_path / "server.log"
-    for number in (1, 2):
-        log.write_text(f"the server that was number {number}")
-        assert keep(log) == tmp_path / f"server.log.{number}"
-    assert (tmp_path / "server.log.1").read_text() == "the server that was number 1"
-    assert keep(log) is None
+def test_only_the_last_server_that_has_begun_is_told(log: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_\udcff.py::test_it (call)")
+    begin(log, "the embedded server")
+    assert (read_tail(log), telling_lines(log)) == ([], [])
+    with log.open("a") as stream:
+        stream.write("I1123 the second server\n")
+    assert last_lines(log) == telling_lines(log) == ["I1123 the second server"]
+    text = log.read_text()
+    assert text.startswith(LOG + "\n=== pytest-triton: the embedded server, ")
+    assert "test_\\udcff.py::test_it (call)" in text
+
+
+def test_a_log_that_is_too_long_begins_anew(log: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_log, "MOST_BYTES", len(LOG) - 1)
+    begin(log, "another")
+    assert log.read_text().startswith("=== pytest-triton: another, ")

@@ -60,8 +60,10 @@ class Container:
         """How it ended (negative for a signal), None while it runs."""
         return self._status
 
-    def create(self, image: str, command: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def create(self, image: str, command: Sequence[str], settings: Mapping[str, Any], *, guard: str = GUARD) -> None:
         """Create it, to be removed as soon as it ends. ``settings`` are for the SDK's ``containers.create``.
+
+        Its first process is a shell that runs ``guard``, which ends with the input, and has ``command`` as arguments.
 
         Raises ``ServerUnavailable`` with what the engine cannot do of it.
         """
@@ -72,7 +74,7 @@ class Container:
                 **{
                     **settings,
                     "name": self._name,
-                    "entrypoint": ["sh", "-c", GUARD, "sh"],
+                    "entrypoint": ["sh", "-c", guard, "sh"],
                     "stdin_open": True,
                     "auto_remove": True,
                     "labels": {**settings.get("labels", {}), **own_label()},
@@ -100,7 +102,7 @@ class Container:
             except APIError as error:
                 said = str(error.explanation or error)
                 if not any(sign in said for sign in _PORT_TAKEN):
-                    raise explain(error, f"start a container of {image}", image=image) from error
+                    raise explain(error, self._engine.purpose, f"start a container of {image}", image=image) from error
                 self._write(f"error: {said}\n".encode())
                 self._status = NO_START
                 self._over.set()

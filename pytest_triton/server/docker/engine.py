@@ -21,7 +21,30 @@ OLDEST_API = (1, 41)
 TIMEOUT = 60
 """Seconds for one answer of the engine, and for each piece of a long one."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_ELSEWHERE = "Or use another server: --triton-server=embedded, local, or the address of a running one."
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What an engine is used for, by what errors advise.
+
+    ``option`` names the image, which is one with ``content`` in it, and ``example`` is one. ``arguments`` is how more
+    is asked of the container, and ``instead`` what there is without Docker.
+    """
+
+    content: str
+    option: str
+    example: str
+    arguments: str
+    instead: str
+
+
+SERVER = Purpose(
+    content="Triton",
+    option="--triton-image=",
+    example="nvcr.io/nvidia/tritonserver:26.08-py3",
+    arguments="What is asked for beside Triton's usual container stands in --triton-docker-args.",
+    instead="Or use another server: --triton-server=embedded, local, or the address of a running one.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +53,7 @@ class Engine:
 
     client: DockerClient
     address: str
+    purpose: Purpose = SERVER
 
     @property
     def host(self) -> str:
@@ -43,7 +67,7 @@ class Engine:
         self.client.close()
 
 
-def connect(*, timeout: int = TIMEOUT) -> Engine:
+def connect(purpose: Purpose = SERVER, *, timeout: int = TIMEOUT) -> Engine:
     """Connect to the engine that the command ``docker`` would use: DOCKER_HOST's, else that of the current context.
 
     Raises ``ServerUnavailable`` with what is missing.
@@ -68,14 +92,14 @@ def connect(*, timeout: int = TIMEOUT) -> Engine:
             tls = context.TLSConfig if context is not None else None
             client = DockerClient(base_url=address, version="auto", tls=tls or False, timeout=timeout)
     except (DockerException, OSError, ValueError) as error:
-        raise _no_engine(error, address or DEFAULT) from error
-    engine = Engine(client, address)
+        raise _no_engine(error, address or DEFAULT, purpose.instead) from error
+    engine = Engine(client, address, purpose)
     version = str(client.api.api_version)
     if tuple(int(part) for part in version.split(".")) < OLDEST_API:
         engine.close()
         raise ServerUnavailable(
             f"the Docker engine at {address} is too old: it speaks version {version} of Docker's API",
-            hint="Docker 20.10 or newer is needed. " + _ELSEWHERE,
+            hint=f"Docker 20.10 or newer is needed. {purpose.instead}",
         )
     return engine
 
@@ -89,7 +113,7 @@ def asking(engine: Engine, what: str, *, image: str = "") -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        raise explain(error, what, image=image) from error
+        raise explain(error, engine.purpose, what, image=image) from error
     except (DockerException, RequestException, OSError) as error:
         raise ServerError(
             f"the Docker engine at {engine.address} cannot {what}: {_reason(error)}",
@@ -97,7 +121,7 @@ def asking(engine: Engine, what: str, *, image: str = "") -> Iterator[None]:
         ) from error
 
 
-def explain(error: APIError, what: str, *, image: str = "") -> ServerUnavailable:
+def explain(error: APIError, purpose: Purpose, what: str, *, image: str = "") -> ServerUnavailable:
     """Say what the engine's refusal to do ``what`` means, and what to do about it."""
     said = str(error.explanation or error).strip()
     problem = f"Docker cannot {what}: {said}"
@@ -108,36 +132,37 @@ def explain(error: APIError, what: str, *, image: str = "") -> ServerUnavailable
             "--gpus in --triton-docker-args.",
         )
     if "nvidia-container-cli" in said:
-        hint = "The driver does not fit the image: update it, or name an older image with --triton-image."
+        hint = f"The driver does not fit the image: update it, or name an older image with {purpose.option}IMAGE."
     elif "executable file not found" in said or "no such file or directory" in said:
-        hint = f"Is {image} an image with Triton in it, and with a shell? Name one with --triton-image."
+        what = f"an image with {purpose.content} in it, and with a shell"
+        hint = f"Is {image} {what}? Name one with {purpose.option}IMAGE."
     elif "invalid reference format" in said:
-        hint = "An image is named as in --triton-image=nvcr.io/nvidia/tritonserver:26.08-py3."
+        hint = f"An image is named as in {purpose.option}{purpose.example}."
     elif "unable to find user" in said or "no matching entries in passwd" in said:
         hint = "--user in --triton-docker-args names a user of the image, or a number."
     elif "no space left on device" in said:
         hint = "Free some space: docker system df shows what Docker holds, docker system prune removes what is unused."
     else:
-        hint = "What is asked for beside Triton's usual container stands in --triton-docker-args."
+        hint = purpose.arguments
     return ServerUnavailable(problem, hint=hint)
 
 
-def _no_engine(error: Exception, address: str) -> ServerUnavailable:
+def _no_engine(error: Exception, address: str, instead: str) -> ServerUnavailable:
     causes = list(_causes(error))
     if any(isinstance(cause, PermissionError) for cause in causes):
         return ServerUnavailable(
             f"no permission to use the Docker engine at {address}",
             hint="Become a member of the group docker (sudo usermod -aG docker $USER, then log in anew), or run a "
-            f"rootless Docker. {_ELSEWHERE}",
+            f"rootless Docker. {instead}",
         )
     if any(isinstance(cause, FileNotFoundError | ConnectionRefusedError) for cause in causes):
         return ServerUnavailable(
             f"no Docker engine answers at {address}",
-            hint=f"Start it (sudo systemctl start docker), or say where it is in DOCKER_HOST. {_ELSEWHERE}",
+            hint=f"Start it (sudo systemctl start docker), or say where it is in DOCKER_HOST. {instead}",
         )
     return ServerUnavailable(
         f"the Docker engine at {address} cannot be used: {_reason(error)}",
-        hint=f"Is it where DOCKER_HOST, or docker context show, says? {_ELSEWHERE}",
+        hint=f"Is it where DOCKER_HOST, or docker context show, says? {instead}",
     )
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.quantities import Unit, show
-from pytest_triton.server.docker.engine import Engine, asking
+from pytest_triton.server.docker.engine import SERVER, Engine, Purpose, asking
 
 if TYPE_CHECKING:
     from docker.models.images import Image
 
-OFFICIAL = "nvcr.io/nvidia/tritonserver:26.08-py3"
+OFFICIAL = SERVER.example
 _TELL_EVERY = 0.2
 _UNKNOWN = ("not found", "manifest unknown", "does not exist", "denied", "invalid reference format", "unauthorized")
 
@@ -48,14 +48,14 @@ def _pull(engine: Engine, name: str, tell: Callable[[str], None]) -> None:
         try:
             for step in engine.client.api.pull(repository, tag=tag or "latest", stream=True, decode=True):
                 if "error" in step:
-                    raise _no_image(name, str(step["error"]))
+                    raise _no_image(engine.purpose, name, str(step["error"]))
                 progress.note(step)
                 if time.monotonic() - told > _TELL_EVERY:
                     told = time.monotonic()
                     tell(f"pulling {name}{progress}")
             tell(f"pulled {name}{progress}")
         except APIError as error:
-            raise _no_image(name, str(error.explanation or error)) from error
+            raise _no_image(engine.purpose, name, str(error.explanation or error)) from error
 
 
 class Pull:
@@ -94,11 +94,11 @@ class _Layer:
     unpacked: bool = False
 
 
-def _no_image(name: str, said: str) -> ServerUnavailable:
+def _no_image(purpose: Purpose, name: str, said: str) -> ServerUnavailable:
     if any(word in said for word in _UNKNOWN):
         return ServerUnavailable(
             f"there is no image {name} to be pulled: {said}",
-            hint=f"Name one with --triton-image, as in {OFFICIAL}; a private one needs docker login before.",
+            hint=f"Name one, as in {purpose.option}{purpose.example}; a private one needs docker login before.",
         )
     return ServerUnavailable(
         f"the image {name} is not here and cannot be pulled: {said}",

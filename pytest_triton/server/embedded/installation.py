@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_triton.errors import ServerUnavailable
 from pytest_triton.server.embedded.libraries import require_libraries
+from pytest_triton.server.interpreter import Interpreter
 
 PROBE_TIMEOUT = 30.0
 INSTALL = 'pip install "pytest-triton[embedded]"'
@@ -49,21 +50,6 @@ print(json.dumps({
     "numpy": version("numpy"),
 }))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """A Python interpreter, and where it finds its modules.
-
-    ``home`` is the directory of the interpreter that a virtual environment was made from. ``packages`` are the
-    folders of installed packages, ``first`` those that PYTHONPATH puts before all others.
-    """
-
-    path: Path
-    version: tuple[int, int]
-    home: Path
-    packages: tuple[str, ...]
-    first: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_triton.repository.python_code import may_define
 from pytest_triton.server.embedded.backend_directory import make_backend_directory
 from pytest_triton.server.embedded.environment import make_environment
 from pytest_triton.server.embedded.installation import Installation, find_installation
 from pytest_triton.server.embedded.missing import advise_missing_backend, advise_missing_package
 from pytest_triton.server.gpus import GpuChoice
-from pytest_triton.server.own import START_TIMEOUT
+from pytest_triton.server.own import PYTHON, START_TIMEOUT
 from pytest_triton.server.ports import LOOPBACK
 from pytest_triton.server.process import ChildServer, Launch
 
@@ -58,10 +57,11 @@ class EmbeddedServer(ChildServer):
         """Where its parts lie, None before it was started."""
         return self._installation
 
-    @property
-    def finalizes(self) -> bool:
-        """Whether a model's code may finalize. Our own backends do not, and Triton takes a second for each instance."""
-        return may_define(self._repository, "finalize")
+    def _may_finalize(self, folder: Path, platform: str) -> bool:
+        """Whether a loaded model may have something to do at its end: our own backends have not."""
+        if platform == PYTHON:
+            return super()._may_finalize(folder, platform)
+        return any(folder.rglob("libtriton_*.so"))
 
     def _prepare(self, private: Path) -> Launch:
         installation = find_installation(self._python)
