@@ -159,14 +159,9 @@ def _run(
 ) -> float:
     """Run it in ``folder`` and return the seconds it took; nothing that it started outlives this."""
     began = time.monotonic()
-    process = SupervisedProcess(
-        ["/bin/sh", "-c", f'cd {shlex.quote(str(folder))} && exec "$@"', "sh", *command],
-        environment=environment,
-        log=log,
-        shm_prefix=prefix,
-        directories=[],
-    )
+    process = SupervisedProcess(log=log, shm_prefix=prefix, directories=[])
     try:
+        process.run(["/bin/sh", "-c", f'cd {shlex.quote(str(folder))} && exec "$@"', "sh", *command], environment)
         while (status := process.status) is None:
             if time.monotonic() - began > limit:
                 raise SystemExit(f"model-analyzer took more than {limit:.0f} s:\n{_end_of(log)}")

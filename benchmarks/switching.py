@@ -98,6 +98,15 @@ def measure_one(server: EmbeddedServer, model: str, rounds: int) -> Times:
         timed("one more", lambda: load(two), 1)
         timed("one less", lambda: load(one), 2)
     options: Mapping[str, Any] = {SWITCH: True}
+
+    def anew() -> None:
+        server.control.begin_unload(model)
+        load(one)
+
+    def after_restart() -> None:
+        server.restart(options)
+        load(one)
+
     server.restart(options)
     load(one)
     for _ in range(rounds):
@@ -105,8 +114,8 @@ def measure_one(server: EmbeddedServer, model: str, rounds: int) -> Times:
         timed("reload", lambda: load(one), 1)
         load(two)
         settle(server, 2)
-        timed("one less, anew", lambda: (server.control.begin_unload(model), load(one)), 2)
-        timed("restart", lambda: (server.restart(options), load(one)), 1)
+        timed("one less, anew", anew, 2)
+        timed("restart", after_restart, 1)
     return times
 
 
