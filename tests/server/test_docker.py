@@ -116,7 +116,7 @@ from pathlib import Path
 import numpy as np
 from pytest_triton.server.docker.server import DockerServer
 
-server = DockerServer(Path("/work/models"), output=Path("/work/out"), image=sys.argv[1], arguments=sys.argv[2:])
+server = DockerServer(Path("/project/models"), output=Path("/project/out"), image=sys.argv[1], arguments=sys.argv[2:])
 try:
     server.start()
     server.control.load("identity")
@@ -134,18 +134,18 @@ finally:
 def test_files_are_copied_where_pytest_runs_in_a_container_itself(
     docker_engine: TestEngine, repository: Path, tmp_path: Path
 ) -> None:
-    """The engine knows /work/models of our container by another path, and has another one there."""
+    """The engine knows /project/models of our container by another path, and has another one there."""
     (tmp_path / "inside.py").write_text(INSIDE)
     with bridge(docker_engine) as name:
         said = docker_engine.client.containers.run(
             IMAGE,
-            ["python3", "/work/inside.py", IMAGE, *ARGUMENTS],
+            ["python3", "/project/inside.py", IMAGE, *ARGUMENTS],
             environment={
                 "PYTHONPATH": os.pathsep.join([str(Path(pytest_triton.__file__).parent.parent), *packages()]),
                 "DOCKER_HOST": docker_engine.address,
             },
             volumes=[
-                f"{tmp_path}:/work",
+                f"{tmp_path}:/project",
                 f"{docker_engine.folder}:{docker_engine.folder}",
                 *(f"{path}:{path}:ro" for path in (Path(pytest_triton.__file__).parent, *packages())),
             ],
