@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_triton.plugin import hookspecs, options
+from pytest_triton.plugin import hookspecs, options, values
 from pytest_triton.plugin.fixtures import (
     _triton_plan,
     triton_client,
@@ -54,7 +54,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for signature in MARKERS.values():
         config.addinivalue_line("markers", signature)
-    options.check(config)
+    values.check(config)
     if config.getoption("tx", default=None) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Controller(config))
     if os.environ.keys() & _GITHUB and not hasattr(config, "workerinput"):
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    return options.header(config)
+    return values.header(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.plugin import options
+from pytest_triton.plugin import values
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.keys import PLAN
 from pytest_triton.plugin.search_cases import Search
@@ -34,7 +34,7 @@ def selected(session: pytest.Session, search: str) -> set[str]:
 
 def time_left(perf: TritonPerf, search: Search) -> float | None:
     """Return how many seconds of ``--triton-budget`` a search has left, 0.0 at least; None where there is no end."""
-    budget = options.duration(perf.state.config, "budget")
+    budget = values.duration(perf.state.config, "budget")
     return None if budget is None else max(budget - perf.state.searched(search.key), 0.0)
 
 
@@ -48,7 +48,7 @@ def outlook(perf: TritonPerf, search: Search) -> str:
         best = lead(records)
         return f"leads: {best}" if best else ""
     left = selected(perf.node.session, search.key) - {record.turn for record in records}
-    budget, seconds = options.duration(state.config, "budget"), time_left(perf, search)
+    budget, seconds = values.duration(state.config, "budget"), time_left(perf, search)
     if budget is not None and seconds is not None:
         seconds -= budget - for_candidates(budget)
     return describe(records, left=len(left), seconds=seconds)

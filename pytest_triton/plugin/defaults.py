@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_triton.plugin import devices, options
+from pytest_triton.plugin import devices, options, values
 
 if TYPE_CHECKING:
     from pytest_triton.load.base import Engine
@@ -36,12 +36,12 @@ def pytest_triton_make_server(
             kind,
             repository,
             output=output,
-            headers=options.headers(config),
-            tls=options.tls(config),
+            headers=values.headers(config),
+            tls=values.tls(config),
             gpus=devices.chosen(config),
         )
     program = options.folder(config, "server-path")
-    start_timeout = options.duration(config, "start-timeout")
+    start_timeout = values.duration(config, "start-timeout")
     assert start_timeout is not None
     return choose(
         kind,
@@ -51,9 +51,9 @@ def pytest_triton_make_server(
         python=python or None,
         program=str(program or ""),
         image=options.setting(config, "image")[0],
-        docker_args=options.docker_args(config),
+        docker_args=values.docker_args(config),
         start_timeout=start_timeout,
-        bind=options.bind(config),
+        bind=values.bind(config),
         gpus=devices.chosen(config),
         tell=of(config).progress.say,
     )
@@ -65,7 +65,7 @@ def pytest_triton_make_engine(config: pytest.Config) -> Engine:
     from pytest_triton.load.engines import make_engine
 
     name, _ = options.setting(config, "engine")
-    return make_engine(name, workers=options.workers(config), perf_analyzer=_perf_analyzer(config))
+    return make_engine(name, workers=values.workers(config), perf_analyzer=_perf_analyzer(config))
 
 
 def _perf_analyzer(config: pytest.Config) -> str | Callable[[], Program]:
@@ -87,5 +87,5 @@ def pytest_triton_make_strategy(config: pytest.Config, candidates: int, settings
     from pytest_triton.search.strategies.exhaustive import Exhaustive
     from pytest_triton.search.strategies.race import Race
 
-    budget = options.duration(config, "budget")
+    budget = values.duration(config, "budget")
     return Exhaustive(budget=budget) if settings.strategy == "exhaustive" else Race(budget=budget)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_triton.lease import is_busy, lease
-from pytest_triton.plugin import options
+from pytest_triton.plugin import options, values
 from pytest_triton.server.gpus import GpuChoice, choose_gpus
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def chosen(config: pytest.Config) -> GpuChoice:
     Of a server that runs elsewhere none is known unless they are named. Raises ``OptionError``.
     """
     if _CHOSEN not in config.stash:
-        wanted = options.gpus(config)
+        wanted = values.gpus(config)
         gpus = choose_gpus(wanted) if wanted or not options.is_remote(config) else GpuChoice()
         worker = getattr(config, "workerinput", None)
         if worker is not None and not options.is_remote(config):
@@ -37,7 +37,7 @@ def chosen(config: pytest.Config) -> GpuChoice:
 @contextmanager
 def hold(config: pytest.Config, progress: ProgressLine, subject: str) -> Iterator[None]:
     """Hold the devices while ``subject`` is measured. Raises ``LeaseError`` when they do not become free in time."""
-    timeout = options.duration(config, "wait")
+    timeout = values.duration(config, "wait")
     assert timeout is not None
 
     def tell(text: str) -> None:

@@ -26,7 +26,7 @@ from pytest_triton.errors import (
     SLOViolation,
 )
 from pytest_triton.measurement import Measurement
-from pytest_triton.plugin import benchmark_sink, course, devices, lifecycle, options, resuming
+from pytest_triton.plugin import benchmark_sink, course, devices, lifecycle, options, resuming, values
 from pytest_triton.plugin.expansion import BEST, Plan
 from pytest_triton.plugin.loads import Overrides
 from pytest_triton.plugin.search_cases import Search
@@ -159,7 +159,7 @@ class TritonPerf:
     @property
     def effort(self) -> Effort:
         """How long to measure what is judged."""
-        limit = options.duration(self.state.config, "max-duration")
+        limit = values.duration(self.state.config, "max-duration")
         assert limit is not None
         return SMOKE if self.smoke else Effort(limit=limit)
 

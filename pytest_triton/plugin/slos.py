@@ -10,7 +10,7 @@ import pytest
 from pytest_triton.case import Beside
 from pytest_triton.errors import MarkerError, UsageError, nearest
 from pytest_triton.metrics import Needs
-from pytest_triton.plugin import options
+from pytest_triton.plugin import options, values
 from pytest_triton.plugin.markers import Wish, reading_in
 from pytest_triton.plugin.models import repository_of
 from pytest_triton.slo import SLO
@@ -87,7 +87,7 @@ def _check_server(slo: SLO, config: pytest.Config) -> None:
         if needs not in (*_OF_GPUS, Needs.OWN_SERVER):
             continue
         written = f" ({bound.source})" if bound.source else ""
-        gpus = options.gpus(config)
+        gpus = values.gpus(config)
         if options.is_remote(config) and not (needs in _OF_GPUS and (gpus or _tells_metrics(needs, config))):
             named = ", name its metrics as in http://host:port,http://host:8002/metrics" if needs is Needs.GPU else ""
             raise UsageError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_triton.errors import OptionError, PytestTritonError, ServerStartError
-from pytest_triton.plugin import defaults, devices, options, outcomes
+from pytest_triton.plugin import defaults, devices, options, outcomes, values
 from pytest_triton.plugin.keys import STATE
 from pytest_triton.plugin.progress import ProgressLine
 from pytest_triton.results.place import Place
@@ -87,7 +87,7 @@ class State:
         """Where records are kept. SQLAlchemy is loaded here, and not before there is a record."""
         from pytest_triton.results.store import Store
 
-        return Store(options.store(self.config))
+        return Store(values.store(self.config))
 
     @property
     def spare(self) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from pytest_triton.errors import OptionError, nearest
 from pytest_triton.server.base import Server
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from pytest_triton.load.base import TLS
 
 KINDS = ("auto", "embedded", "local", "docker")
+
+
+class _Own(TypedDict):
+    """What all servers of our own take."""
+
+    output: Path
+    arguments: Sequence[str]
+    start_timeout: float
+    bind: str
+    gpus: GpuChoice | None
 
 
 def resolve(kind: str, program: str = "", image: str = "") -> str:
@@ -73,34 +83,15 @@ def choose(
     if repository is None:
         raise OptionError("there is no model repository to serve", hint="Name one with --triton-repository.")
     resolved = resolve(kind, program, image)
+    own: _Own = {
+        "output": output,
+        "arguments": arguments,
+        "start_timeout": start_timeout,
+        "bind": bind,
+        "gpus": gpus,
+    }
     if resolved == "docker":
-        return DockerServer(
-            repository,
-            output=output,
-            image=image or OFFICIAL,
-            container=docker_args,
-            arguments=arguments,
-            start_timeout=start_timeout,
-            bind=bind,
-            gpus=gpus,
-            tell=tell,
-        )
+        return DockerServer(repository, image=image or OFFICIAL, container=docker_args, tell=tell, **own)
     if resolved == "local":
-        return LocalServer(
-            repository,
-            output=output,
-            program=program or PROGRAM,
-            arguments=arguments,
-            start_timeout=start_timeout,
-            bind=bind,
-            gpus=gpus,
-        )
-    return EmbeddedServer(
-        repository,
-        output=output,
-        python=python,
-        arguments=arguments,
-        start_timeout=start_timeout,
-        bind=bind,
-        gpus=gpus,
-    )
+        return LocalServer(repository, program=program or PROGRAM, **own)
+    return EmbeddedServer(repository, python=python, **own)
