@@ -17,7 +17,7 @@ def test_nothing_is_left_whenever_and_however_a_run_ends(tmp_path: Path):
 
 
 def test_nothing_is_left_of_a_container(tmp_path: Path, docker_engine: TestEngine):
-    end_at_each(("start-up", "measurement"), tmp_path, "--triton-server=docker", f"--triton-image={IMAGE}")
+    end_at_each(STAGES, tmp_path, "--triton-server=docker", f"--triton-image={IMAGE}")
     # The first run of each project may have left a container that it had not started yet; the next ones remove it.
     assert docker_engine.client.api.containers(all=True, filters={"label": LABEL}) == []
 
